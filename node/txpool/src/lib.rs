@@ -1,0 +1,1 @@
+//! The transaction pool: validated by the runtime, bounded, fair between lanes.

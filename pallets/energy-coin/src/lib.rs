@@ -1,0 +1,1 @@
+//! The energy coin's treasury: mints and burns the native balance.

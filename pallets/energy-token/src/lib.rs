@@ -1,0 +1,1 @@
+//! Turns signed cryptometer reports into energy lots, one account of every watt-hour.

@@ -1,0 +1,1 @@
+//! The market step: its number, its closing time, and whether its block came late.

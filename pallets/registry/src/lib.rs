@@ -1,0 +1,1 @@
+//! Who is who: members, roles, meters and the devices bound to them.

@@ -1,0 +1,1 @@
+//! Distributes the lots of a step to the members' virtual generation meters by the agreement.

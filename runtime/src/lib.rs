@@ -1,0 +1,1 @@
+//! The chain's runtime: FRAME pallets wired together, executed natively.
