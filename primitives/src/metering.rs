@@ -116,7 +116,20 @@ impl Quality {
 }
 
 /// What the registry knows about a meter and other pallets need.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MeterInfo<AccountId> {
     /// What it measures.
     pub kind: MeterKind,

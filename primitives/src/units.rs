@@ -1,6 +1,6 @@
 //! Units: a number that crosses a boundary says what it counts.
 
-use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use codec::{Compact, CompactAs, Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,25 @@ macro_rules! unit {
         impl core::fmt::Display for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 core::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        /// Lets `#[codec(compact)]` fields of this unit take only the bytes their value needs.
+        impl CompactAs for $name {
+            type As = $inner;
+
+            fn encode_as(&self) -> &Self::As {
+                &self.0
+            }
+
+            fn decode_from(value: Self::As) -> Result<Self, codec::Error> {
+                Ok(Self(value))
+            }
+        }
+
+        impl From<Compact<$name>> for $name {
+            fn from(compact: Compact<$name>) -> Self {
+                compact.0
             }
         }
     };

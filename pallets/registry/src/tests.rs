@@ -1,0 +1,378 @@
+//! One rule per test.
+
+use crate as pallet_registry;
+use crate::{EnsureDso, Error, Event, Pallet, types::MeterChange};
+use commonwatt_primitives::{
+    Bps, MeterClass, MeterId, MeterKind, Month, Role, Step,
+    keys::SessionKeys,
+    metering::MeterInfo,
+    traits::{MarketClock, Meters as _, Registrar as _},
+};
+use frame_support::{assert_noop, assert_ok, derive_impl, traits::ConstU32};
+use sp_runtime::{BuildStorage, DispatchError, traits::IdentityLookup};
+
+const DSO: u64 = 1;
+const ANNE: u64 = 10;
+const BOB: u64 = 11;
+const DEVICE: u64 = 100;
+const SPARE: u64 = 101;
+const STRANGER: u64 = 999;
+
+type Block = frame_system::mocking::MockBlockU32<Test>;
+
+frame_support::construct_runtime!(
+    pub enum Test {
+        System: frame_system,
+        Registry: pallet_registry,
+    }
+);
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = Block;
+    type AccountId = u64;
+    type Lookup = IdentityLookup<u64>;
+}
+
+pub struct Clock;
+
+impl MarketClock for Clock {
+    fn current_step() -> Step {
+        Step(System::block_number())
+    }
+    fn is_late() -> bool {
+        false
+    }
+    fn on_time_steps_since(step: Step) -> u32 {
+        Self::current_step().since(step)
+    }
+    fn metered_ms() -> u64 {
+        900_000
+    }
+    fn month_of(_: Step) -> Month {
+        Month(0)
+    }
+}
+
+impl pallet_registry::Config for Test {
+    type DsoOrigin = EnsureDso<Test>;
+    type Clock = Clock;
+    type MaxMeters = ConstU32<3>;
+    type MaxMembers = ConstU32<3>;
+    type MaxPastBindings = ConstU32<2>;
+    type WeightInfo = ();
+}
+
+fn meter(owner: u64) -> MeterInfo<u64> {
+    MeterInfo {
+        kind: MeterKind::Generation,
+        owner,
+        beneficiary: owner,
+        class: MeterClass::B,
+        pulses_per_kwh: 1_000,
+        capacity_w: 10_000,
+        loss: Bps(0),
+        efficiency: Bps::FULL,
+        storage_pair: None,
+        commissioned: Step(5),
+        retired: None,
+    }
+}
+
+fn keys() -> SessionKeys {
+    SessionKeys {
+        vote: sp_core::ed25519::Public::from_raw([1; 32]),
+        beacon: sp_core::sr25519::Public::from_raw([2; 32]),
+    }
+}
+
+fn dso() -> RuntimeOrigin {
+    RuntimeOrigin::signed(DSO)
+}
+
+fn test(story: impl FnOnce()) {
+    let storage = RuntimeGenesisConfig {
+        registry: pallet_registry::GenesisConfig {
+            dsos: vec![DSO],
+            members: vec![ANNE],
+            ..Default::default()
+        },
+        ..Default::default()
+    }
+    .build_storage()
+    .expect("the genesis is valid");
+    sp_io::TestExternalities::new(storage).execute_with(|| {
+        System::set_block_number(5);
+        story();
+        Pallet::<Test>::do_try_state().expect("the invariants hold");
+    });
+}
+
+#[test]
+fn only_the_dso_changes_the_registry() {
+    test(|| {
+        let anne = || RuntimeOrigin::signed(ANNE);
+        assert_noop!(Registry::register_member(anne(), BOB), DispatchError::BadOrigin);
+        assert_noop!(Registry::remove_member(anne(), ANNE), DispatchError::BadOrigin);
+        assert_noop!(Registry::register_validator(anne(), ANNE, keys()), DispatchError::BadOrigin);
+        assert_noop!(Registry::remove_validator(anne(), ANNE), DispatchError::BadOrigin);
+        assert_noop!(
+            Registry::commission_meter(anne(), meter(ANNE), None),
+            DispatchError::BadOrigin
+        );
+        assert_noop!(Registry::swap_device(anne(), MeterId(0), DEVICE), DispatchError::BadOrigin);
+        assert_noop!(
+            Registry::retire_meter(anne(), MeterId(0), Step(9)),
+            DispatchError::BadOrigin
+        );
+    });
+}
+
+#[test]
+fn a_registered_account_can_transact_without_coins() {
+    test(|| {
+        assert_eq!(System::sufficients(&BOB), 0);
+        assert_ok!(Registry::register_member(dso(), BOB));
+        System::assert_last_event(
+            Event::AccountRegistered { who: BOB, role: Role::Member }.into(),
+        );
+        assert_eq!(System::sufficients(&BOB), 1);
+        assert!(Registry::is_member(&BOB));
+        assert_eq!(Registry::role_of(&STRANGER), None);
+    });
+}
+
+#[test]
+fn an_account_has_one_role() {
+    test(|| {
+        assert_noop!(Registry::register_member(dso(), ANNE), Error::<Test>::AlreadyRegistered);
+        assert_noop!(Registry::register_member(dso(), DSO), Error::<Test>::AlreadyRegistered);
+        assert_noop!(
+            Registry::commission_meter(dso(), meter(ANNE), Some(ANNE)),
+            Error::<Test>::AlreadyRegistered
+        );
+    });
+}
+
+#[test]
+fn members_and_meters_are_bounded() {
+    test(|| {
+        assert_ok!(Registry::register_member(dso(), BOB));
+        assert_ok!(Registry::register_member(dso(), 12));
+        assert_noop!(Registry::register_member(dso(), 13), Error::<Test>::TooManyMembers);
+        for _ in 0..3 {
+            assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
+        }
+        assert_noop!(
+            Registry::commission_meter(dso(), meter(ANNE), None),
+            Error::<Test>::TooManyMeters
+        );
+    });
+}
+
+#[test]
+fn a_member_in_use_is_not_removed() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
+        assert_noop!(Registry::remove_member(dso(), ANNE), Error::<Test>::StillInUse);
+        assert_ok!(Registry::retire_meter(dso(), MeterId(0), Step(6)));
+        assert_ok!(Registry::register_validator(dso(), ANNE, keys()));
+        assert_noop!(Registry::remove_member(dso(), ANNE), Error::<Test>::StillInUse);
+        assert_ok!(Registry::remove_validator(dso(), ANNE));
+        assert_ok!(Registry::remove_member(dso(), ANNE));
+        assert_eq!(System::sufficients(&ANNE), 0);
+        assert_noop!(Registry::remove_member(dso(), ANNE), Error::<Test>::NotRegistered);
+    });
+}
+
+#[test]
+fn a_validator_is_a_member_or_the_dso() {
+    test(|| {
+        assert_noop!(
+            Registry::register_validator(dso(), STRANGER, keys()),
+            Error::<Test>::NotRegistered
+        );
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)));
+        assert_noop!(
+            Registry::register_validator(dso(), DEVICE, keys()),
+            Error::<Test>::NotAMember
+        );
+        assert_ok!(Registry::register_validator(dso(), DSO, keys()));
+        assert_noop!(
+            Registry::remove_validator(dso(), ANNE),
+            Error::<Test>::NotRegistered
+        );
+    });
+}
+
+#[test]
+fn a_meter_is_not_commissioned_in_the_past_nor_for_a_stranger() {
+    test(|| {
+        let early = MeterInfo { commissioned: Step(4), ..meter(ANNE) };
+        assert_noop!(
+            Registry::commission_meter(dso(), early, None),
+            Error::<Test>::StepInThePast
+        );
+        assert_noop!(
+            Registry::commission_meter(dso(), meter(STRANGER), None),
+            Error::<Test>::UnknownOwner
+        );
+    });
+}
+
+#[test]
+fn impossible_meters_are_refused() {
+    test(|| {
+        let commission = |info| Registry::commission_meter(dso(), info, None);
+        assert_noop!(
+            commission(MeterInfo { pulses_per_kwh: 0, ..meter(ANNE) }),
+            Error::<Test>::ZeroPulsesOrCapacity
+        );
+        assert_noop!(
+            commission(MeterInfo { capacity_w: 0, ..meter(ANNE) }),
+            Error::<Test>::ZeroPulsesOrCapacity
+        );
+        assert_noop!(
+            commission(MeterInfo { loss: Bps(10_001), ..meter(ANNE) }),
+            Error::<Test>::NotAFraction
+        );
+        assert_noop!(
+            commission(MeterInfo { retired: Some(Step(9)), ..meter(ANNE) }),
+            Error::<Test>::MeterRetired
+        );
+        assert_noop!(
+            commission(MeterInfo { storage_pair: Some(MeterId(7)), ..meter(ANNE) }),
+            Error::<Test>::WrongStoragePair
+        );
+    });
+}
+
+#[test]
+fn a_storage_is_two_meters_of_one_owner() {
+    test(|| {
+        assert_ok!(Registry::register_member(dso(), BOB));
+        let charge = MeterInfo { kind: MeterKind::StorageCharge, ..meter(ANNE) };
+        assert_ok!(Registry::commission_meter(dso(), charge, None));
+        let discharge = |owner| MeterInfo {
+            kind: MeterKind::StorageDischarge,
+            storage_pair: Some(MeterId(0)),
+            ..meter(owner)
+        };
+        assert_noop!(
+            Registry::commission_meter(dso(), discharge(BOB), None),
+            Error::<Test>::WrongStoragePair
+        );
+        assert_ok!(Registry::commission_meter(dso(), discharge(ANNE), None));
+    });
+}
+
+#[test]
+fn a_swapped_device_still_speaks_for_its_own_steps() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)));
+        System::set_block_number(8);
+        assert_ok!(Registry::swap_device(dso(), MeterId(0), SPARE));
+        System::assert_last_event(
+            Event::DeviceBound {
+                meter: MeterId(0),
+                device: SPARE,
+                replaced: Some(DEVICE),
+                from: Step(8),
+            }
+            .into(),
+        );
+        assert_eq!(Registry::meter_of_device(&DEVICE), None);
+        assert_eq!(Registry::meter_of_device(&SPARE), Some(MeterId(0)));
+        assert!(Registry::was_bound(&DEVICE, MeterId(0), Step(7)));
+        assert!(!Registry::was_bound(&DEVICE, MeterId(0), Step(8)));
+        assert!(Registry::was_bound(&SPARE, MeterId(0), Step(8)));
+        assert!(!Registry::was_bound(&SPARE, MeterId(0), Step(7)));
+    });
+}
+
+#[test]
+fn a_device_in_use_is_not_bound_again() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)));
+        assert_noop!(
+            Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)),
+            Error::<Test>::DeviceInUse
+        );
+        assert_noop!(
+            Registry::swap_device(dso(), MeterId(0), DEVICE),
+            Error::<Test>::DeviceInUse
+        );
+    });
+}
+
+#[test]
+fn former_devices_are_remembered_up_to_a_bound() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)));
+        for (number, device) in [(6, 201), (7, 202), (8, 203)] {
+            System::set_block_number(number);
+            assert_ok!(Registry::swap_device(dso(), MeterId(0), device));
+        }
+        assert!(!Registry::was_bound(&DEVICE, MeterId(0), Step(5)));
+        assert!(Registry::was_bound(&201, MeterId(0), Step(6)));
+        assert!(Registry::was_bound(&202, MeterId(0), Step(7)));
+    });
+}
+
+#[test]
+fn a_meter_is_retired_once_and_not_in_the_past() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)));
+        assert_noop!(
+            Registry::retire_meter(dso(), MeterId(9), Step(9)),
+            Error::<Test>::UnknownMeter
+        );
+        assert_noop!(
+            Registry::retire_meter(dso(), MeterId(0), Step(4)),
+            Error::<Test>::StepInThePast
+        );
+        assert_ok!(Registry::retire_meter(dso(), MeterId(0), Step(6)));
+        assert_noop!(
+            Registry::retire_meter(dso(), MeterId(0), Step(7)),
+            Error::<Test>::MeterRetired
+        );
+        assert_noop!(
+            Registry::swap_device(dso(), MeterId(0), SPARE),
+            Error::<Test>::MeterRetired
+        );
+        let info = Registry::meter(MeterId(0)).expect("its record stays");
+        assert!(info.is_active_in(Step(6)) && !info.is_active_in(Step(7)));
+    });
+}
+
+#[test]
+fn a_meters_values_change_but_not_its_owner() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
+        let change = |capacity_w| MeterChange {
+            beneficiary: Some(BOB),
+            class: None,
+            pulses_per_kwh: None,
+            capacity_w: Some(capacity_w),
+            loss: None,
+            efficiency: None,
+        };
+        assert_noop!(
+            Registry::change_meter(dso(), MeterId(0), change(0)),
+            Error::<Test>::ZeroPulsesOrCapacity
+        );
+        assert_ok!(Registry::change_meter(dso(), MeterId(0), change(20_000)));
+        let expected = MeterInfo { beneficiary: BOB, capacity_w: 20_000, ..meter(ANNE) };
+        assert_eq!(Registry::meter(MeterId(0)), Some(expected));
+    });
+}
+
+#[test]
+#[should_panic(expected = "a validator must be a member or the DSO")]
+fn a_genesis_validator_must_be_registered() {
+    let genesis = pallet_registry::GenesisConfig::<Test> {
+        validators: vec![(STRANGER, keys())],
+        ..Default::default()
+    };
+    let _ = genesis.build_storage();
+}
