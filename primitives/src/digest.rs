@@ -3,10 +3,7 @@
 use alloc::vec::Vec;
 use codec::{Decode, Encode};
 use scale_info::TypeInfo;
-use sp_runtime::{
-    ConsensusEngineId, DigestItem,
-    generic::Digest,
-};
+use sp_runtime::{ConsensusEngineId, DigestItem, generic::Digest};
 
 use crate::AccountId;
 
@@ -95,7 +92,10 @@ mod tests {
     #[test]
     fn a_step_digest_is_found_again() {
         let mut header = Digest::default();
-        digest().to_items().into_iter().for_each(|item| header.push(item));
+        digest()
+            .to_items()
+            .into_iter()
+            .for_each(|item| header.push(item));
         assert_eq!(StepDigest::find(&header), Some(digest()));
     }
 

@@ -65,13 +65,22 @@ mod tests {
     #[test]
     fn the_contract_of_the_papers_gives_8_and_17_of_25() {
         // [D] Table 1: 25 kWh, 8 to X and 17 to Y.
-        assert_eq!(split_by_largest_remainder(25_000, &[8, 17]), Some(vec![8_000, 17_000]));
+        assert_eq!(
+            split_by_largest_remainder(25_000, &[8, 17]),
+            Some(vec![8_000, 17_000])
+        );
     }
 
     #[test]
     fn ties_go_to_the_earlier_position() {
-        assert_eq!(split_by_largest_remainder(2, &[1, 1, 1]), Some(vec![1, 1, 0]));
-        assert_eq!(split_by_largest_remainder(1, &[0, 5, 5]), Some(vec![0, 1, 0]));
+        assert_eq!(
+            split_by_largest_remainder(2, &[1, 1, 1]),
+            Some(vec![1, 1, 0])
+        );
+        assert_eq!(
+            split_by_largest_remainder(1, &[0, 5, 5]),
+            Some(vec![0, 1, 0])
+        );
     }
 
     #[test]

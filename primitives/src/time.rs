@@ -186,7 +186,8 @@ impl StepTiming {
 
     /// Returns `T_s`, when `step` closes, in milliseconds since the Unix epoch.
     pub fn closes_at_ms(&self, step: Step) -> u64 {
-        self.genesis_ms.saturating_add(u64::from(step.0).saturating_mul(self.step_ms))
+        self.genesis_ms
+            .saturating_add(u64::from(step.0).saturating_mul(self.step_ms))
     }
 
     /// Returns when block `step` may be proposed: `T_s + settle_delay`.
@@ -211,7 +212,10 @@ mod tests {
     use super::*;
 
     fn timing() -> StepTiming {
-        StepTiming { genesis_ms: 1_000_000, ..StepTiming::PRODUCTION }
+        StepTiming {
+            genesis_ms: 1_000_000,
+            ..StepTiming::PRODUCTION
+        }
     }
 
     #[test]
@@ -231,10 +235,16 @@ mod tests {
 
     #[test]
     fn gates_that_fill_the_step_are_refused() {
-        let t = StepTiming { settle_delay_ms: 780_000, ..timing() };
+        let t = StepTiming {
+            settle_delay_ms: 780_000,
+            ..timing()
+        };
         assert_eq!(t.verify(), Err(TimingError::GatesExceedStep));
         assert_eq!(timing().verify(), Ok(()));
-        let t = StepTiming { gate_open_ms: u64::MAX, ..timing() };
+        let t = StepTiming {
+            gate_open_ms: u64::MAX,
+            ..timing()
+        };
         assert_eq!(t.verify(), Err(TimingError::GatesExceedStep));
     }
 

@@ -84,7 +84,10 @@ pub mod pallet {
         pub fn mint(origin: OriginFor<T>, to: T::AccountId, amount: Coin) -> DispatchResult {
             T::TreasuryOrigin::ensure_origin(origin)?;
             ensure!(amount > 0, Error::<T>::NothingToDo);
-            ensure!(T::Registry::role_of(&to).is_some(), Error::<T>::NotRegistered);
+            ensure!(
+                T::Registry::role_of(&to).is_some(),
+                Error::<T>::NotRegistered
+            );
 
             T::Currency::mint_into(&to, amount)?;
 

@@ -5,10 +5,7 @@ use crate::{Error, Event};
 use commonwatt_primitives::{Role, traits::Registrar};
 use frame_support::{assert_noop, assert_ok, derive_impl};
 use frame_system::EnsureRoot;
-use sp_runtime::{
-    BuildStorage, DispatchError, TokenError,
-    traits::IdentityLookup,
-};
+use sp_runtime::{BuildStorage, DispatchError, TokenError, traits::IdentityLookup};
 
 const MEMBER: u64 = 1;
 const STRANGER: u64 = 99;
@@ -67,9 +64,21 @@ fn test(story: impl FnOnce()) {
 fn the_treasury_mints_and_burns() {
     test(|| {
         assert_ok!(EnergyCoin::mint(RuntimeOrigin::root(), MEMBER, 500));
-        System::assert_last_event(Event::CoinsMinted { to: MEMBER, amount: 500 }.into());
+        System::assert_last_event(
+            Event::CoinsMinted {
+                to: MEMBER,
+                amount: 500,
+            }
+            .into(),
+        );
         assert_ok!(EnergyCoin::burn(RuntimeOrigin::root(), MEMBER, 200));
-        System::assert_last_event(Event::CoinsBurned { from: MEMBER, amount: 200 }.into());
+        System::assert_last_event(
+            Event::CoinsBurned {
+                from: MEMBER,
+                amount: 200,
+            }
+            .into(),
+        );
         assert_eq!(Balances::free_balance(MEMBER), 300);
         assert_eq!(Balances::total_issuance(), 300);
     });
@@ -79,8 +88,14 @@ fn the_treasury_mints_and_burns() {
 fn nobody_else_mints_or_burns() {
     test(|| {
         let member = || RuntimeOrigin::signed(MEMBER);
-        assert_noop!(EnergyCoin::mint(member(), MEMBER, 1), DispatchError::BadOrigin);
-        assert_noop!(EnergyCoin::burn(member(), MEMBER, 1), DispatchError::BadOrigin);
+        assert_noop!(
+            EnergyCoin::mint(member(), MEMBER, 1),
+            DispatchError::BadOrigin
+        );
+        assert_noop!(
+            EnergyCoin::burn(member(), MEMBER, 1),
+            DispatchError::BadOrigin
+        );
     });
 }
 

@@ -20,9 +20,7 @@ mod tests;
 
 #[frame_support::pallet]
 pub mod pallet {
-    use commonwatt_primitives::{
-        Month, Step, StepTiming, digest::StepDigest, traits::MarketClock,
-    };
+    use commonwatt_primitives::{Month, Step, StepTiming, digest::StepDigest, traits::MarketClock};
     use frame_support::{pallet_prelude::*, traits::OnTimestampSet};
     use frame_system::pallet_prelude::*;
     use sp_runtime::SaturatedConversion;
@@ -138,7 +136,10 @@ pub mod pallet {
         fn on_timestamp_set(moment: u64) {
             // Reached only through the inherent, where a panic rejects the whole block.
             let due = Self::timing().closes_at_ms(Self::current_step());
-            assert!(moment == due, "block time must be {due}, when its step closes, not {moment}");
+            assert!(
+                moment == due,
+                "block time must be {due}, when its step closes, not {moment}"
+            );
         }
     }
 }

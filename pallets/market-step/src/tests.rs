@@ -30,7 +30,10 @@ impl pallet_market_step::Config for Test {
     type Retention = ConstU32<100>;
 }
 
-const TIMING: StepTiming = StepTiming { genesis_ms: 1_000, ..StepTiming::PRODUCTION };
+const TIMING: StepTiming = StepTiming {
+    genesis_ms: 1_000,
+    ..StepTiming::PRODUCTION
+};
 
 fn test(story: impl FnOnce()) {
     let storage = RuntimeGenesisConfig {
@@ -47,9 +50,20 @@ fn test(story: impl FnOnce()) {
 
 fn run_block(number: u32, punctuality: Punctuality) {
     let author = AccountId::new([1; 32]);
-    let digest = StepDigest::V1 { author: author.clone(), author_rank: 0, winner: author, punctuality };
+    let digest = StepDigest::V1 {
+        author: author.clone(),
+        author_rank: 0,
+        winner: author,
+        punctuality,
+    };
     System::reset_events();
-    System::initialize(&number, &Default::default(), &Digest { logs: digest.to_items() });
+    System::initialize(
+        &number,
+        &Default::default(),
+        &Digest {
+            logs: digest.to_items(),
+        },
+    );
     MarketStep::on_initialize(number);
     assert_eq!(MarketStep::is_late(), punctuality == Punctuality::Late);
     MarketStep::on_finalize(number);
@@ -69,7 +83,14 @@ fn late_steps_do_not_shorten_the_correction_window() {
     test(|| {
         for number in 1..=10 {
             let late = (4..=7).contains(&number);
-            run_block(number, if late { Punctuality::Late } else { Punctuality::OnTime });
+            run_block(
+                number,
+                if late {
+                    Punctuality::Late
+                } else {
+                    Punctuality::OnTime
+                },
+            );
         }
         assert_eq!(MarketStep::on_time_steps_since(Step(2)), 4);
         assert_eq!(MarketStep::on_time_steps_since(Step(10)), 0);
@@ -107,7 +128,10 @@ fn no_author_chooses_the_time() {
 #[test]
 #[should_panic(expected = "gateOpenMs + gateCloseMs + settleDelayMs must be less than stepMs")]
 fn impossible_gates_stop_the_genesis() {
-    let timing = StepTiming { gate_open_ms: 900_000, ..TIMING };
+    let timing = StepTiming {
+        gate_open_ms: 900_000,
+        ..TIMING
+    };
     let genesis = pallet_market_step::GenesisConfig::<Test> {
         timing: Some(timing),
         ..Default::default()

@@ -97,8 +97,7 @@ pub mod pallet {
 
     /// The device that speaks for a meter.
     #[pallet::storage]
-    pub type DeviceOf<T: Config> =
-        StorageMap<_, Twox64Concat, MeterId, T::AccountId, OptionQuery>;
+    pub type DeviceOf<T: Config> = StorageMap<_, Twox64Concat, MeterId, T::AccountId, OptionQuery>;
 
     /// The devices that spoke for a meter before, oldest first.
     #[pallet::storage]
@@ -131,8 +130,9 @@ pub mod pallet {
                 Pallet::<T>::do_register(who, Role::Dso).expect("genesis: each DSO is listed once");
             }
             for who in &self.members {
-                Pallet::<T>::do_register(who, Role::Member)
-                    .expect("genesis: each member is listed once, with one role, within MaxMembers");
+                Pallet::<T>::do_register(who, Role::Member).expect(
+                    "genesis: each member is listed once, with one role, within MaxMembers",
+                );
             }
             for (who, keys) in &self.validators {
                 assert!(
@@ -259,7 +259,10 @@ pub mod pallet {
         pub fn register_member(origin: OriginFor<T>, who: T::AccountId) -> DispatchResult {
             T::DsoOrigin::ensure_origin(origin)?;
             Self::do_register(&who, Role::Member)?;
-            Self::deposit_event(Event::AccountRegistered { who, role: Role::Member });
+            Self::deposit_event(Event::AccountRegistered {
+                who,
+                role: Role::Member,
+            });
             Ok(())
         }
 
@@ -269,7 +272,10 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::remove_member())]
         pub fn remove_member(origin: OriginFor<T>, who: T::AccountId) -> DispatchResult {
             T::DsoOrigin::ensure_origin(origin)?;
-            ensure!(Roles::<T>::get(&who) == Some(Role::Member), Error::<T>::NotRegistered);
+            ensure!(
+                Roles::<T>::get(&who) == Some(Role::Member),
+                Error::<T>::NotRegistered
+            );
             ensure!(!Validators::<T>::contains_key(&who), Error::<T>::StillInUse);
             ensure!(MetersOwned::<T>::get(&who) == 0, Error::<T>::StillInUse);
 
@@ -291,7 +297,10 @@ pub mod pallet {
         ) -> DispatchResult {
             T::DsoOrigin::ensure_origin(origin)?;
             let role = Roles::<T>::get(&who).ok_or(Error::<T>::NotRegistered)?;
-            ensure!(matches!(role, Role::Member | Role::Dso), Error::<T>::NotAMember);
+            ensure!(
+                matches!(role, Role::Member | Role::Dso),
+                Error::<T>::NotAMember
+            );
 
             Validators::<T>::insert(&who, &keys);
 
@@ -304,7 +313,10 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::register_validator())]
         pub fn remove_validator(origin: OriginFor<T>, who: T::AccountId) -> DispatchResult {
             T::DsoOrigin::ensure_origin(origin)?;
-            ensure!(Validators::<T>::contains_key(&who), Error::<T>::NotRegistered);
+            ensure!(
+                Validators::<T>::contains_key(&who),
+                Error::<T>::NotRegistered
+            );
 
             Validators::<T>::remove(&who);
 
@@ -334,7 +346,12 @@ pub mod pallet {
             Self::deposit_event(Event::MeterCommissioned { meter, owner, from });
             if let Some(device) = device {
                 let replaced = Self::do_bind(&device, meter, from)?;
-                Self::deposit_event(Event::DeviceBound { meter, device, replaced, from });
+                Self::deposit_event(Event::DeviceBound {
+                    meter,
+                    device,
+                    replaced,
+                    from,
+                });
             }
             Ok(())
         }
@@ -356,7 +373,12 @@ pub mod pallet {
             let from = T::Clock::current_step().max(info.commissioned);
             let replaced = Self::do_bind(&device, meter, from)?;
 
-            Self::deposit_event(Event::DeviceBound { meter, device, replaced, from });
+            Self::deposit_event(Event::DeviceBound {
+                meter,
+                device,
+                replaced,
+                from,
+            });
             Ok(())
         }
 
@@ -374,7 +396,9 @@ pub mod pallet {
 
             info.retired = Some(last);
             MetersOwned::<T>::mutate_exists(&info.owner, |owned| {
-                *owned = owned.and_then(|count| count.checked_sub(1)).filter(|&count| count > 0);
+                *owned = owned
+                    .and_then(|count| count.checked_sub(1))
+                    .filter(|&count| count > 0);
             });
             Meters::<T>::insert(meter, info);
 
@@ -406,7 +430,10 @@ pub mod pallet {
 
     impl<T: Config> Pallet<T> {
         fn do_register(who: &T::AccountId, role: Role) -> DispatchResult {
-            ensure!(!Roles::<T>::contains_key(who), Error::<T>::AlreadyRegistered);
+            ensure!(
+                !Roles::<T>::contains_key(who),
+                Error::<T>::AlreadyRegistered
+            );
             if role == Role::Member {
                 let count = MemberCount::<T>::get();
                 ensure!(count < T::MaxMembers::get(), Error::<T>::TooManyMembers);
@@ -493,7 +520,9 @@ pub mod pallet {
         /// Checks what the module's documentation promises.
         #[cfg(any(feature = "try-runtime", test))]
         pub fn do_try_state() -> Result<(), sp_runtime::TryRuntimeError> {
-            let members = Roles::<T>::iter().filter(|(_, role)| *role == Role::Member).count();
+            let members = Roles::<T>::iter()
+                .filter(|(_, role)| *role == Role::Member)
+                .count();
             ensure!(
                 u32::try_from(members) == Ok(MemberCount::<T>::get()),
                 "the member count is not the number of members"
@@ -518,7 +547,10 @@ pub mod pallet {
                 );
             }
             for (meter, info) in Meters::<T>::iter() {
-                ensure!(meter < NextMeter::<T>::get(), "a meter's number was not given yet");
+                ensure!(
+                    meter < NextMeter::<T>::get(),
+                    "a meter's number was not given yet"
+                );
                 Self::verify_values(&info).map_err(|_| "a meter has impossible values")?;
             }
             for (who, _) in Validators::<T>::iter() {
@@ -557,9 +589,9 @@ pub mod pallet {
         fn was_bound(device: &T::AccountId, meter: MeterId, step: Step) -> bool {
             Devices::<T>::get(device)
                 .is_some_and(|binding| binding.meter == meter && binding.from <= step)
-                || PastBindings::<T>::get(meter).iter().any(|past| {
-                    past.device == *device && past.from <= step && step <= past.last
-                })
+                || PastBindings::<T>::get(meter)
+                    .iter()
+                    .any(|past| past.device == *device && past.from <= step && step <= past.last)
         }
     }
 }

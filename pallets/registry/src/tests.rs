@@ -112,15 +112,30 @@ fn test(story: impl FnOnce()) {
 fn only_the_dso_changes_the_registry() {
     test(|| {
         let anne = || RuntimeOrigin::signed(ANNE);
-        assert_noop!(Registry::register_member(anne(), BOB), DispatchError::BadOrigin);
-        assert_noop!(Registry::remove_member(anne(), ANNE), DispatchError::BadOrigin);
-        assert_noop!(Registry::register_validator(anne(), ANNE, keys()), DispatchError::BadOrigin);
-        assert_noop!(Registry::remove_validator(anne(), ANNE), DispatchError::BadOrigin);
+        assert_noop!(
+            Registry::register_member(anne(), BOB),
+            DispatchError::BadOrigin
+        );
+        assert_noop!(
+            Registry::remove_member(anne(), ANNE),
+            DispatchError::BadOrigin
+        );
+        assert_noop!(
+            Registry::register_validator(anne(), ANNE, keys()),
+            DispatchError::BadOrigin
+        );
+        assert_noop!(
+            Registry::remove_validator(anne(), ANNE),
+            DispatchError::BadOrigin
+        );
         assert_noop!(
             Registry::commission_meter(anne(), meter(ANNE), None),
             DispatchError::BadOrigin
         );
-        assert_noop!(Registry::swap_device(anne(), MeterId(0), DEVICE), DispatchError::BadOrigin);
+        assert_noop!(
+            Registry::swap_device(anne(), MeterId(0), DEVICE),
+            DispatchError::BadOrigin
+        );
         assert_noop!(
             Registry::retire_meter(anne(), MeterId(0), Step(9)),
             DispatchError::BadOrigin
@@ -134,7 +149,11 @@ fn a_registered_account_can_transact_without_coins() {
         assert_eq!(System::sufficients(&BOB), 0);
         assert_ok!(Registry::register_member(dso(), BOB));
         System::assert_last_event(
-            Event::AccountRegistered { who: BOB, role: Role::Member }.into(),
+            Event::AccountRegistered {
+                who: BOB,
+                role: Role::Member,
+            }
+            .into(),
         );
         assert_eq!(System::sufficients(&BOB), 1);
         assert!(Registry::is_member(&BOB));
@@ -145,8 +164,14 @@ fn a_registered_account_can_transact_without_coins() {
 #[test]
 fn an_account_has_one_role() {
     test(|| {
-        assert_noop!(Registry::register_member(dso(), ANNE), Error::<Test>::AlreadyRegistered);
-        assert_noop!(Registry::register_member(dso(), DSO), Error::<Test>::AlreadyRegistered);
+        assert_noop!(
+            Registry::register_member(dso(), ANNE),
+            Error::<Test>::AlreadyRegistered
+        );
+        assert_noop!(
+            Registry::register_member(dso(), DSO),
+            Error::<Test>::AlreadyRegistered
+        );
         assert_noop!(
             Registry::commission_meter(dso(), meter(ANNE), Some(ANNE)),
             Error::<Test>::AlreadyRegistered
@@ -159,7 +184,10 @@ fn members_and_meters_are_bounded() {
     test(|| {
         assert_ok!(Registry::register_member(dso(), BOB));
         assert_ok!(Registry::register_member(dso(), 12));
-        assert_noop!(Registry::register_member(dso(), 13), Error::<Test>::TooManyMembers);
+        assert_noop!(
+            Registry::register_member(dso(), 13),
+            Error::<Test>::TooManyMembers
+        );
         for _ in 0..3 {
             assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
         }
@@ -174,14 +202,23 @@ fn members_and_meters_are_bounded() {
 fn a_member_in_use_is_not_removed() {
     test(|| {
         assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
-        assert_noop!(Registry::remove_member(dso(), ANNE), Error::<Test>::StillInUse);
+        assert_noop!(
+            Registry::remove_member(dso(), ANNE),
+            Error::<Test>::StillInUse
+        );
         assert_ok!(Registry::retire_meter(dso(), MeterId(0), Step(6)));
         assert_ok!(Registry::register_validator(dso(), ANNE, keys()));
-        assert_noop!(Registry::remove_member(dso(), ANNE), Error::<Test>::StillInUse);
+        assert_noop!(
+            Registry::remove_member(dso(), ANNE),
+            Error::<Test>::StillInUse
+        );
         assert_ok!(Registry::remove_validator(dso(), ANNE));
         assert_ok!(Registry::remove_member(dso(), ANNE));
         assert_eq!(System::sufficients(&ANNE), 0);
-        assert_noop!(Registry::remove_member(dso(), ANNE), Error::<Test>::NotRegistered);
+        assert_noop!(
+            Registry::remove_member(dso(), ANNE),
+            Error::<Test>::NotRegistered
+        );
     });
 }
 
@@ -208,7 +245,10 @@ fn a_validator_is_a_member_or_the_dso() {
 #[test]
 fn a_meter_is_not_commissioned_in_the_past_nor_for_a_stranger() {
     test(|| {
-        let early = MeterInfo { commissioned: Step(4), ..meter(ANNE) };
+        let early = MeterInfo {
+            commissioned: Step(4),
+            ..meter(ANNE)
+        };
         assert_noop!(
             Registry::commission_meter(dso(), early, None),
             Error::<Test>::StepInThePast
@@ -225,23 +265,38 @@ fn impossible_meters_are_refused() {
     test(|| {
         let commission = |info| Registry::commission_meter(dso(), info, None);
         assert_noop!(
-            commission(MeterInfo { pulses_per_kwh: 0, ..meter(ANNE) }),
+            commission(MeterInfo {
+                pulses_per_kwh: 0,
+                ..meter(ANNE)
+            }),
             Error::<Test>::ZeroPulsesOrCapacity
         );
         assert_noop!(
-            commission(MeterInfo { capacity_w: 0, ..meter(ANNE) }),
+            commission(MeterInfo {
+                capacity_w: 0,
+                ..meter(ANNE)
+            }),
             Error::<Test>::ZeroPulsesOrCapacity
         );
         assert_noop!(
-            commission(MeterInfo { loss: Bps(10_001), ..meter(ANNE) }),
+            commission(MeterInfo {
+                loss: Bps(10_001),
+                ..meter(ANNE)
+            }),
             Error::<Test>::NotAFraction
         );
         assert_noop!(
-            commission(MeterInfo { retired: Some(Step(9)), ..meter(ANNE) }),
+            commission(MeterInfo {
+                retired: Some(Step(9)),
+                ..meter(ANNE)
+            }),
             Error::<Test>::MeterRetired
         );
         assert_noop!(
-            commission(MeterInfo { storage_pair: Some(MeterId(7)), ..meter(ANNE) }),
+            commission(MeterInfo {
+                storage_pair: Some(MeterId(7)),
+                ..meter(ANNE)
+            }),
             Error::<Test>::WrongStoragePair
         );
     });
@@ -251,7 +306,10 @@ fn impossible_meters_are_refused() {
 fn a_storage_is_two_meters_of_one_owner() {
     test(|| {
         assert_ok!(Registry::register_member(dso(), BOB));
-        let charge = MeterInfo { kind: MeterKind::StorageCharge, ..meter(ANNE) };
+        let charge = MeterInfo {
+            kind: MeterKind::StorageCharge,
+            ..meter(ANNE)
+        };
         assert_ok!(Registry::commission_meter(dso(), charge, None));
         let discharge = |owner| MeterInfo {
             kind: MeterKind::StorageDischarge,
@@ -362,7 +420,11 @@ fn a_meters_values_change_but_not_its_owner() {
             Error::<Test>::ZeroPulsesOrCapacity
         );
         assert_ok!(Registry::change_meter(dso(), MeterId(0), change(20_000)));
-        let expected = MeterInfo { beneficiary: BOB, capacity_w: 20_000, ..meter(ANNE) };
+        let expected = MeterInfo {
+            beneficiary: BOB,
+            capacity_w: 20_000,
+            ..meter(ANNE)
+        };
         assert_eq!(Registry::meter(MeterId(0)), Some(expected));
     });
 }

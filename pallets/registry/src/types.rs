@@ -1,10 +1,7 @@
 //! What the registry stores beside a meter's own record.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use commonwatt_primitives::{
-    Bps, MeterClass, MeterId, MeterKind, Step,
-    metering::MeterInfo,
-};
+use commonwatt_primitives::{Bps, MeterClass, MeterId, MeterKind, Step, metering::MeterInfo};
 use scale_info::TypeInfo;
 
 /// A device speaking for a meter.
