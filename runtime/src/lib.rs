@@ -1,1 +1,256 @@
-//! The chain's runtime: FRAME pallets wired together, executed natively.
+//! # Runtime
+//!
+//! The pallets wired together and executed natively. Wiring only: rules live in the pallets.
+//!
+//! ## Invariants
+//! - Order of work inside block `s`: corrections and readings (extrinsics), then distribution
+//!   (`virtual-meter` at the block's end).
+//! - Calls that would need wasm, or would write the state behind the pallets' backs, are filtered.
+//! ## Not here
+//! Storage, network, clocks, keys: the node's.
+
+// FRAME's macros generate public items without documentation.
+#![allow(missing_docs)]
+
+mod calls;
+pub mod apis;
+pub mod configs;
+pub mod genesis;
+pub mod signature;
+pub mod transaction;
+pub mod weights;
+
+use std::borrow::Cow;
+
+use commonwatt_primitives::{
+    MeterId, Role, Step, StepTiming,
+    keys::SessionKeys,
+    metering::MeterInfo,
+    traits::{Meters, Registrar},
+};
+use pallet_energy_token::Reading;
+use pallet_virtual_meter::{AgreementInfo, StepSummary, Trace, VgmEntry};
+use sp_api::impl_runtime_apis;
+use sp_core::OpaqueMetadata;
+use sp_runtime::{
+    ApplyExtrinsicResult, ExtrinsicInclusionMode, generic,
+    traits::{BlakeTwo256, Block as BlockT},
+    transaction_validity::{TransactionSource, TransactionValidity},
+};
+use sp_version::RuntimeVersion;
+
+pub use commonwatt_primitives::{AccountId, BlockNumber, Coin, Hash, Nonce};
+pub use signature::Signature;
+
+/// Header with a 32-bit number, hashed with BLAKE2b-256.
+pub type Header = generic::Header<BlockNumber, BlakeTwo256>;
+/// An account, the way Substrate clients address it.
+pub type Address = sp_runtime::MultiAddress<AccountId, ()>;
+/// Checked and charged with every transaction; the order is part of the wire format.
+pub type TxExtension = (
+    frame_system::CheckNonZeroSender<Runtime>,
+    frame_system::CheckSpecVersion<Runtime>,
+    frame_system::CheckTxVersion<Runtime>,
+    frame_system::CheckGenesis<Runtime>,
+    frame_system::CheckEra<Runtime>,
+    frame_system::CheckNonce<Runtime>,
+    frame_system::CheckWeight<Runtime>,
+    pallet_quota::ChargeBeyondQuota<Runtime>,
+);
+/// A transaction or inherent.
+pub type UncheckedExtrinsic =
+    generic::UncheckedExtrinsic<Address, RuntimeCall, Signature, TxExtension>;
+/// A block of them.
+pub type Block = generic::Block<Header, UncheckedExtrinsic>;
+/// Executes blocks.
+pub type Executive = frame_executive::Executive<
+    Runtime,
+    Block,
+    frame_system::ChainContext<Runtime>,
+    Runtime,
+    AllPalletsWithSystem,
+>;
+
+/// The version this binary executes.
+pub const VERSION: RuntimeVersion = RuntimeVersion {
+    spec_name: Cow::Borrowed("commonwatt"),
+    impl_name: Cow::Borrowed("commonwatt"),
+    authoring_version: 1,
+    spec_version: 1,
+    impl_version: 1,
+    apis: RUNTIME_API_VERSIONS,
+    transaction_version: 1,
+    system_version: 1,
+};
+
+/// Returns what `:code` holds for this runtime: a marker, since there is no wasm.
+pub fn code_marker() -> Vec<u8> {
+    format!("{}{}", commonwatt_primitives::CODE_MARKER_PREFIX, VERSION.spec_version).into_bytes()
+}
+
+frame_support::construct_runtime!(
+    pub enum Runtime {
+        System: frame_system = 0,
+        Timestamp: pallet_timestamp = 1,
+        MarketStep: pallet_market_step = 2,
+
+        Balances: pallet_balances = 10,
+        VotingTokens: pallet_balances::<Instance2> = 11,
+        TransactionPayment: pallet_transaction_payment = 12,
+        Quota: pallet_quota = 13,
+        EnergyCoin: pallet_energy_coin = 14,
+
+        Registry: pallet_registry = 20,
+        EnergyToken: pallet_energy_token = 21,
+        VirtualMeter: pallet_virtual_meter = 22,
+
+        Council: pallet_collective::<Instance1> = 40,
+        CouncilMembership: pallet_membership::<Instance1> = 41,
+        Utility: pallet_utility = 42,
+        Multisig: pallet_multisig = 43,
+        Proxy: pallet_proxy = 44,
+    }
+);
+
+impl_runtime_apis! {
+    impl sp_api::Core<Block> for Runtime {
+        fn version() -> RuntimeVersion {
+            VERSION
+        }
+
+        fn execute_block(block: <Block as BlockT>::LazyBlock) {
+            Executive::execute_block(block)
+        }
+
+        fn initialize_block(header: &<Block as BlockT>::Header) -> ExtrinsicInclusionMode {
+            Executive::initialize_block(header)
+        }
+    }
+
+    impl sp_api::Metadata<Block> for Runtime {
+        fn metadata() -> OpaqueMetadata {
+            OpaqueMetadata::new(Runtime::metadata().into())
+        }
+
+        fn metadata_at_version(version: u32) -> Option<OpaqueMetadata> {
+            Runtime::metadata_at_version(version)
+        }
+
+        fn metadata_versions() -> Vec<u32> {
+            Runtime::metadata_versions()
+        }
+    }
+
+    impl sp_block_builder::BlockBuilder<Block> for Runtime {
+        fn apply_extrinsic(extrinsic: <Block as BlockT>::Extrinsic) -> ApplyExtrinsicResult {
+            Executive::apply_extrinsic(extrinsic)
+        }
+
+        fn finalize_block() -> <Block as BlockT>::Header {
+            Executive::finalize_block()
+        }
+
+        fn inherent_extrinsics(
+            data: sp_inherents::InherentData,
+        ) -> Vec<<Block as BlockT>::Extrinsic> {
+            data.create_extrinsics()
+        }
+
+        fn check_inherents(
+            block: <Block as BlockT>::LazyBlock,
+            data: sp_inherents::InherentData,
+        ) -> sp_inherents::CheckInherentsResult {
+            data.check_extrinsics(&block)
+        }
+    }
+
+    impl sp_transaction_pool::runtime_api::TaggedTransactionQueue<Block> for Runtime {
+        fn validate_transaction(
+            source: TransactionSource,
+            transaction: <Block as BlockT>::Extrinsic,
+            block_hash: <Block as BlockT>::Hash,
+        ) -> TransactionValidity {
+            Executive::validate_transaction(source, transaction, block_hash)
+        }
+    }
+
+    impl frame_system_rpc_runtime_api::AccountNonceApi<Block, AccountId, Nonce> for Runtime {
+        fn account_nonce(account: AccountId) -> Nonce {
+            System::account_nonce(account)
+        }
+    }
+
+    impl apis::EnergyApi<Block> for Runtime {
+        fn timing() -> StepTiming {
+            MarketStep::timing()
+        }
+
+        fn step_summary(step: Step) -> Option<StepSummary> {
+            VirtualMeter::step_summary(step)
+        }
+
+        fn allocations(step: Step) -> Vec<(AccountId, VgmEntry)> {
+            VirtualMeter::allocations(step)
+        }
+
+        fn trace(step: Step, member: AccountId) -> Option<Trace<AccountId>> {
+            VirtualMeter::trace(step, &member)
+        }
+
+        fn reading(meter: MeterId, step: Step) -> Option<Reading> {
+            EnergyToken::reading(meter, step)
+        }
+
+        fn agreement_at(step: Step) -> Option<AgreementInfo<AccountId>> {
+            VirtualMeter::agreement_at(step)
+        }
+    }
+
+    impl apis::RegistryApi<Block> for Runtime {
+        fn role_of(who: AccountId) -> Option<Role> {
+            Registry::role_of(&who)
+        }
+
+        fn meter_of_device(device: AccountId) -> Option<MeterId> {
+            Registry::meter_of_device(&device)
+        }
+
+        fn meter(meter: MeterId) -> Option<MeterInfo<AccountId>> {
+            Registry::meter(meter)
+        }
+
+        fn validators() -> Vec<(AccountId, SessionKeys)> {
+            let mut validators: Vec<_> =
+                pallet_registry::Validators::<Runtime>::iter().collect();
+            validators.sort_by(|one, other| one.0.cmp(&other.0));
+            validators
+        }
+    }
+
+    impl pallet_transaction_payment_rpc_runtime_api::TransactionPaymentApi<Block, Coin> for Runtime {
+        fn query_info(
+            transaction: <Block as BlockT>::Extrinsic,
+            len: u32,
+        ) -> pallet_transaction_payment::RuntimeDispatchInfo<Coin> {
+            TransactionPayment::query_info(transaction, len)
+        }
+
+        fn query_fee_details(
+            transaction: <Block as BlockT>::Extrinsic,
+            len: u32,
+        ) -> pallet_transaction_payment::FeeDetails<Coin> {
+            TransactionPayment::query_fee_details(transaction, len)
+        }
+
+        fn query_weight_to_fee(weight: frame_support::weights::Weight) -> Coin {
+            TransactionPayment::weight_to_fee(weight)
+        }
+
+        fn query_length_to_fee(length: u32) -> Coin {
+            TransactionPayment::length_to_fee(length)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+//! The chain of one node.
+
+use std::sync::Arc;
+
+use commonwatt_executor::{
+    BlockChanges, BlockDraft, BuildLimits, Built, Executor, Outcome, extrinsic_hash,
+};
+use commonwatt_primitives::{
+    AccountId, Step, StepTiming,
+    digest::{ENGINE_ID, Punctuality},
+    keys::SessionKeys,
+};
+use commonwatt_runtime::{Hash, Header, code_marker};
+use commonwatt_storage::{ChainDb, CommitMode, NewBlock, State, StateError, StoredBlock};
+use commonwatt_txpool::{
+    BlockReport, Pool, PoolError, PoolLimits, PoolStatus, Refusal, TransactionValidator,
+};
+use parking_lot::Mutex;
+use sp_core::storage::{Storage, well_known_keys};
+use sp_runtime::{
+    DigestItem,
+    traits::Header as _,
+    transaction_validity::{TransactionSource, TransactionValidityError},
+};
+use sp_state_machine::Backend;
+use tokio::sync::broadcast;
+
+use crate::{
+    Agreement, ChainError, NewHead, Watch,
+    agreement::take_seal,
+    news::Watchers,
+    validation::AtBlock,
+};
+
+/// Heads a subscriber may leave unread before it misses some.
+const HEADS_MAX: usize = 256;
+
+/// How a chain is kept.
+#[derive(Clone, Debug, Default)]
+pub struct ChainConfig {
+    /// Bounds of the transaction pool.
+    pub pool: PoolLimits,
+}
+
+/// A block this node made.
+#[derive(Debug)]
+pub struct Authored {
+    /// Its hash.
+    pub hash: Hash,
+    /// Its header.
+    pub header: Header,
+    /// How many extrinsics it holds, inherents included.
+    pub extrinsics: usize,
+    /// Candidates that were refused for ever and left the pool.
+    pub refused: usize,
+    /// Candidates that stay in the pool for a later block.
+    pub postponed: usize,
+}
+
+/// The chain of one node: database, runtime and pool.
+pub struct Chain {
+    db: ChainDb,
+    executor: Executor,
+    agreement: Option<Arc<dyn Agreement>>,
+    genesis_hash: Hash,
+    pool: Mutex<Pool>,
+    watchers: Mutex<Watchers>,
+    heads: broadcast::Sender<Arc<NewHead>>,
+    /// Held while a block is built or imported: one after the other.
+    writing: Mutex<()>,
+}
+
+impl Chain {
+    /// Opens the chain that begins with `genesis`: writes block 0 into an empty database, checks it in any
+    /// other.
+    pub fn open(
+        db: ChainDb,
+        executor: Executor,
+        genesis: Storage,
+        config: ChainConfig,
+    ) -> Result<Self, ChainError> {
+        let block = Executor::build_genesis(genesis);
+        let genesis_hash = block.header.hash();
+        if db.is_initialized() {
+            db.verify_genesis(&genesis_hash)?;
+        } else {
+            db.initialize(block.header, block.nodes)?;
+        }
+        let (best, best_hash) = db.best();
+        let chain = Self {
+            db,
+            executor,
+            agreement: None,
+            genesis_hash,
+            pool: Mutex::new(Pool::new(config.pool, best)),
+            watchers: Mutex::default(),
+            heads: broadcast::channel(HEADS_MAX).0,
+            writing: Mutex::default(),
+        };
+        chain.verify_runtime(&best_hash)?;
+        Ok(chain)
+    }
+
+    /// Says who may make blocks and when they count. Without it the chain can be read and its pool filled, but
+    /// it does not grow.
+    pub fn set_agreement(&mut self, agreement: Arc<dyn Agreement>) {
+        self.agreement = Some(agreement);
+    }
+
+    fn verify_runtime(&self, at: &Hash) -> Result<(), ChainError> {
+        let state = self.db.state_at(at)?;
+        let found = state
+            .storage(well_known_keys::CODE)
+            .map_err(|error| commonwatt_executor::ExecutionError::State(error.to_string()))?
+            .unwrap_or_default();
+        if found == code_marker() {
+            return Ok(());
+        }
+        Err(ChainError::UnknownRuntime {
+            found: String::from_utf8_lossy(&found).into_owned(),
+            known: String::from_utf8_lossy(&code_marker()).into_owned(),
+        })
+    }
+
+    /// Returns the database.
+    pub fn db(&self) -> &ChainDb {
+        &self.db
+    }
+
+    /// Returns the executor.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// Returns the hash of block 0, which names the chain.
+    pub fn genesis_hash(&self) -> Hash {
+        self.genesis_hash
+    }
+
+    /// Returns number and hash of the best block, which is final.
+    pub fn best(&self) -> (u32, Hash) {
+        self.db.best()
+    }
+
+    /// Returns the state after a block, the best one when `at` is `None`.
+    pub fn state(&self, at: Option<Hash>) -> Result<State, StateError> {
+        self.db.state_at(&at.unwrap_or_else(|| self.best().1))
+    }
+
+    /// Returns when steps close.
+    pub fn timing(&self) -> Result<StepTiming, ChainError> {
+        Ok(self.executor.call(&self.state(None)?, "EnergyApi_timing", ())?)
+    }
+
+    /// Returns the validators and their keys at the best block.
+    pub fn validators(&self) -> Result<Vec<(AccountId, SessionKeys)>, ChainError> {
+        Ok(self.executor.call(&self.state(None)?, "RegistryApi_validators", ())?)
+    }
+
+    /// Subscribes to blocks as they become final. Who is too slow misses some, and is told how many.
+    pub fn subscribe_heads(&self) -> broadcast::Receiver<Arc<NewHead>> {
+        self.heads.subscribe()
+    }
+
+    // ---------------------------------------------------------------------------------- transactions
+
+    /// Takes a transaction into the pool.
+    pub fn submit(
+        &self,
+        source: TransactionSource,
+        extrinsic: Vec<u8>,
+    ) -> Result<Hash, PoolError> {
+        self.pool.lock().precheck(source, &extrinsic)?;
+        let (number, hash) = self.best();
+        // Validated without the lock, so that submissions do not wait for each other.
+        let verdict = AtBlock { chain: self, hash }.validate(source, &extrinsic);
+        self.with_pool(|pool| pool.insert(source, extrinsic, verdict, number))
+    }
+
+    /// Takes many transactions into the pool, their signatures verified on all cores; one result each.
+    pub fn submit_many(
+        &self,
+        source: TransactionSource,
+        extrinsics: Vec<Vec<u8>>,
+    ) -> Vec<Result<Hash, PoolError>> {
+        let (_, hash) = self.best();
+        self.with_pool(|pool| pool.submit_many(source, extrinsics, &AtBlock { chain: self, hash }))
+    }
+
+    /// Takes a transaction into the pool and follows what becomes of it.
+    pub fn submit_and_watch(
+        &self,
+        source: TransactionSource,
+        extrinsic: Vec<u8>,
+    ) -> Result<(Hash, Watch), PoolError> {
+        let watch = self.watchers.lock().watch(commonwatt_txpool::hash_of(&extrinsic));
+        let hash = self.submit(source, extrinsic)?;
+        Ok((hash, watch))
+    }
+
+    /// Returns the transactions of the pool, ready ones first.
+    pub fn pending(&self) -> Vec<Arc<[u8]>> {
+        self.pool.lock().pending().map(|transaction| transaction.extrinsic.clone()).collect()
+    }
+
+    /// Returns how full the pool is.
+    pub fn pool_status(&self) -> PoolStatus {
+        self.pool.lock().status()
+    }
+
+    /// Takes a transaction out of the pool; returns whether it was there.
+    pub fn remove_transaction(&self, hash: &Hash) -> bool {
+        self.with_pool(|pool| pool.remove(hash).is_some())
+    }
+
+    /// Returns the nonce of an account's next transaction, those in the pool counted.
+    pub fn next_nonce(&self, account: &AccountId) -> Result<u32, ChainError> {
+        let on_chain = self.executor.account_nonce(&self.state(None)?, account)?;
+        let ready = self.pool.lock().ready_count_of(&account.clone().into());
+        Ok(on_chain.saturating_add(u32::try_from(ready).unwrap_or(u32::MAX)))
+    }
+
+    fn with_pool<Output>(&self, task: impl FnOnce(&mut Pool) -> Output) -> Output {
+        let mut pool = self.pool.lock();
+        let output = task(&mut pool);
+        let events = pool.take_events();
+        // The pool stays locked, so that watchers hear of events in their order.
+        self.watchers.lock().tell(events);
+        output
+    }
+
+    /// Verifies signatures ahead, on all cores, against the best block.
+    pub(crate) fn preverify<Bytes: AsRef<[u8]> + Sync>(&self, extrinsics: &[Bytes]) {
+        let next = self.best().0.saturating_add(1);
+        self.executor.preverify(extrinsics, self.genesis_hash, next, |number| {
+            self.db.hash_of(number).ok().flatten()
+        });
+    }
+
+    // ---------------------------------------------------------------------------------- blocks
+
+    /// Makes, stores and announces the next block, if this node may; `None` when it may not.
+    pub fn author_next(
+        &self,
+        timing: &StepTiming,
+        punctuality: Punctuality,
+        limits: &BuildLimits<'_>,
+        mode: CommitMode,
+    ) -> Result<Option<Authored>, ChainError> {
+        let _one_at_a_time = self.writing.lock();
+        let Some(agreement) = &self.agreement else {
+            return Ok(None);
+        };
+        let (number, parent_hash) = self.best();
+        let step = Step(number.saturating_add(1));
+        let Some(digest) = agreement.claim(step, punctuality) else {
+            return Ok(None);
+        };
+        let parent = self.header(&parent_hash)?;
+        let state = self.db.working_state_at(&parent_hash)?;
+        let draft = BlockDraft { parent, digest, closes_at_ms: timing.closes_at_ms(step) };
+        let (candidates, hashes): (Vec<_>, Vec<_>) = self
+            .pool
+            .lock()
+            .ready()
+            .map(|transaction| (transaction.extrinsic.clone(), transaction.hash))
+            .unzip();
+        let built = self.executor.build_block(&state, &draft, &candidates, limits)?;
+        drop(state);
+        let Built { mut header, body, changes, outcomes } = built;
+        let seal = agreement.seal(&header.hash());
+        header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
+        let hash = header.hash();
+        let certificate = agreement.certify(*header.number(), &hash);
+
+        let refused: Vec<_> = hashes
+            .iter()
+            .zip(&outcomes)
+            .filter_map(|(hash, outcome)| Some((*hash, refusal_of(outcome)?)))
+            .collect();
+        let postponed = outcomes.iter().filter(|outcome| **outcome == Outcome::Postponed).count();
+        let authored = Authored {
+            hash,
+            header: header.clone(),
+            extrinsics: body.len(),
+            refused: refused.len(),
+            postponed,
+        };
+        let block = StoredBlock { header, body, justification: Some(certificate) };
+        self.store_and_announce(block, hash, changes, refused, mode)?;
+        Ok(Some(authored))
+    }
+
+    /// Checks a block that somebody made: parent, author, seal, certificate and every extrinsic; then stores and
+    /// announces it.
+    pub fn import(&self, block: StoredBlock, mode: CommitMode) -> Result<Hash, ChainError> {
+        let _one_at_a_time = self.writing.lock();
+        let StoredBlock { header, body, justification } = block;
+        let (best, best_hash) = self.best();
+        let number = *header.number();
+        if number != best.saturating_add(1) || *header.parent_hash() != best_hash {
+            let parent = *header.parent_hash();
+            return Err(ChainError::NotNext { number, parent, best, best_hash });
+        }
+        let hash = header.hash();
+        let mut unsealed = header.clone();
+        let seal = take_seal(&mut unsealed)?;
+        if let Some(agreement) = &self.agreement {
+            agreement.verify_author(&unsealed, &seal)?;
+            let certificate = justification.as_deref().unwrap_or_default();
+            agreement.verify_certificate(number, &hash, certificate)?;
+        }
+        self.preverify(&body);
+        let state = self.db.working_state_at(&best_hash)?;
+        let changes = self.executor.execute_block(&state, &unsealed, &body)?;
+        drop(state);
+        let block = StoredBlock { header, body, justification };
+        self.store_and_announce(block, hash, changes, Vec::new(), mode)?;
+        Ok(hash)
+    }
+
+    fn header(&self, hash: &Hash) -> Result<Header, ChainError> {
+        Ok(self.db.header(hash)?.ok_or(StateError::UnknownBlock { hash: *hash })?)
+    }
+
+    fn store_and_announce(
+        &self,
+        block: StoredBlock,
+        hash: Hash,
+        changes: BlockChanges,
+        refused: Vec<(Hash, Refusal)>,
+        mode: CommitMode,
+    ) -> Result<(), ChainError> {
+        let header = block.header.clone();
+        let extrinsics: Vec<_> = block.body.iter().map(|bytes| extrinsic_hash(bytes)).collect();
+        let BlockChanges { nodes, storage, .. } = changes;
+        self.db.commit_block(
+            NewBlock {
+                block,
+                hash,
+                state_changes: nodes,
+                extrinsic_hashes: extrinsics.clone(),
+            },
+            mode,
+        )?;
+        self.with_pool(|pool| {
+            for (hash, refusal) in refused {
+                pool.report_invalid(&hash, refusal);
+            }
+            let report = BlockReport {
+                number: *header.number(),
+                hash,
+                included: extrinsics.clone(),
+                ..Default::default()
+            };
+            pool.on_block(&report, &AtBlock { chain: self, hash });
+            // With a certificate a stored block is final at once.
+            pool.on_finalized(hash, &extrinsics);
+        });
+        self.watchers.lock().sweep();
+        // Nobody listening is no fault.
+        let _ = self.heads.send(Arc::new(NewHead { hash, header, storage, extrinsics }));
+        Ok(())
+    }
+}
+
+fn refusal_of(outcome: &Outcome) -> Option<Refusal> {
+    match outcome {
+        Outcome::Included | Outcome::Postponed => None,
+        Outcome::Refused(TransactionValidityError::Invalid(invalid)) => {
+            Some(Refusal::Invalid(*invalid))
+        }
+        Outcome::Refused(TransactionValidityError::Unknown(unknown)) => {
+            Some(Refusal::Unknown(*unknown))
+        }
+        Outcome::Undecodable(reason) => Some(Refusal::Malformed(reason.clone())),
+        Outcome::Panicked(reason) => Some(Refusal::RuntimePanic(reason.clone())),
+    }
+}

@@ -1,0 +1,25 @@
+//! # Chain
+//!
+//! The node's core: it makes, checks and keeps blocks, pools transactions, and tells the news. Who may make a
+//! block and when one counts sits behind [`Agreement`].
+//!
+//! ## Invariants
+//! - Height is step: block `s` follows block `s − 1` and closes step `s`.
+//! - A block is announced only when it is stored.
+//! - Blocks are built and imported one after the other; readers never wait for them.
+//! ## Not here
+//! The clock (the caller says whether a block is late), the network, JSON-RPC.
+
+mod agreement;
+mod chain;
+mod error;
+mod news;
+mod validation;
+
+pub use agreement::{Agreement, AgreementError, SingleValidator};
+pub use chain::{Authored, Chain, ChainConfig};
+pub use error::ChainError;
+pub use news::{NewHead, Watch};
+
+#[cfg(test)]
+mod tests;

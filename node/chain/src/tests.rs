@@ -1,0 +1,1 @@
+//! The chain on the real runtime and database.

@@ -1,0 +1,107 @@
+//! What the runtime says about a transaction, for the pool.
+
+use std::sync::Arc;
+
+use codec::DecodeAll;
+use commonwatt_primitives::{AccountId, Step};
+use commonwatt_runtime::{Address, Hash, RuntimeCall, UncheckedExtrinsic};
+use commonwatt_storage::State;
+use commonwatt_txpool::{Account, Checked, Lane, Refusal, TransactionValidator, Verdict};
+use pallet_energy_token::Call as EnergyCall;
+use rayon::prelude::*;
+use sp_runtime::{
+    generic::Preamble,
+    transaction_validity::{
+        InvalidTransaction, TransactionSource, TransactionValidityError,
+    },
+};
+
+use crate::chain::Chain;
+
+/// Transactions that one thread validates on one view of the state.
+const CHUNK: usize = 256;
+
+/// The runtime at one block.
+pub(crate) struct AtBlock<'a> {
+    pub(crate) chain: &'a Chain,
+    pub(crate) hash: Hash,
+}
+
+impl AtBlock<'_> {
+    fn state(&self) -> Result<State, Refusal> {
+        self.chain.db().state_at(&self.hash).map_err(|error| Refusal::RuntimePanic(error.to_string()))
+    }
+
+    fn validate_on(&self, state: &State, source: TransactionSource, bytes: &[u8]) -> Verdict {
+        let extrinsic = UncheckedExtrinsic::decode_all(&mut &bytes[..])
+            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let sender = sender_of(&extrinsic).map(|who| Account::from(who.clone()));
+        let lane = lane_of(&extrinsic.function);
+        let reported = reported_step(&extrinsic.function);
+        let validity = self
+            .chain
+            .executor()
+            .validate_transaction(state, self.hash, source, extrinsic)
+            .map_err(Refusal::RuntimePanic)?;
+        match validity {
+            Ok(validity) => Ok(Checked { validity, sender, lane }),
+            Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => {
+                // A reading of step `s` can be in block `s`, so it is tried again when `s − 1` is best.
+                let retry_at = reported.map(|step| step.0.saturating_sub(1));
+                Err(Refusal::NotYet { sender, lane, retry_at })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl TransactionValidator for AtBlock<'_> {
+    fn validate(&self, source: TransactionSource, extrinsic: &[u8]) -> Verdict {
+        self.validate_on(&self.state()?, source, extrinsic)
+    }
+
+    fn validate_batch(&self, batch: &[(TransactionSource, Arc<[u8]>)]) -> Vec<Verdict> {
+        let bytes: Vec<_> = batch.iter().map(|(_, extrinsic)| extrinsic.clone()).collect();
+        self.chain.preverify(&bytes);
+        batch
+            .par_chunks(CHUNK)
+            .flat_map_iter(|chunk| {
+                let state = self.state();
+                let judge = |(source, extrinsic): &(TransactionSource, Arc<[u8]>)| match &state {
+                    Ok(state) => self.validate_on(state, *source, extrinsic),
+                    Err(refusal) => Err(refusal.clone()),
+                };
+                chunk.iter().map(judge).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+/// Returns who signed an extrinsic.
+fn sender_of(extrinsic: &UncheckedExtrinsic) -> Option<&AccountId> {
+    match &extrinsic.preamble {
+        Preamble::Signed(Address::Id(who), ..) => Some(who),
+        _ => None,
+    }
+}
+
+fn lane_of(call: &RuntimeCall) -> Lane {
+    match call {
+        RuntimeCall::EnergyToken(
+            EnergyCall::report { .. } | EnergyCall::report_batch { .. } | EnergyCall::relay { .. },
+        ) => Lane::Reading,
+        _ => Lane::Other,
+    }
+}
+
+/// Returns the latest step a call reports.
+fn reported_step(call: &RuntimeCall) -> Option<Step> {
+    match call {
+        RuntimeCall::EnergyToken(EnergyCall::report { report, .. }) => Some(report.step),
+        RuntimeCall::EnergyToken(EnergyCall::relay { report, .. }) => Some(report.step),
+        RuntimeCall::EnergyToken(EnergyCall::report_batch { reports }) => {
+            reports.iter().map(|(_, report)| report.step).max()
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,230 @@
+//! Building a block from candidates.
+
+use codec::{DecodeAll, Encode};
+use commonwatt_primitives::digest::StepDigest;
+use commonwatt_runtime::{Executive, Hash, Header, UncheckedExtrinsic, api};
+use commonwatt_storage::State;
+use frame_support::storage::{TransactionOutcome, with_transaction_unchecked};
+use sp_inherents::InherentData;
+use sp_runtime::{
+    Digest,
+    traits::{BlakeTwo256, Header as _},
+    transaction_validity::{InvalidTransaction, TransactionValidityError},
+};
+use sp_state_machine::OverlayedChanges;
+
+use crate::{BlockChanges, ExecutionError, Executor};
+
+/// What a block is built on and for.
+#[derive(Clone, Debug)]
+pub struct BlockDraft {
+    /// The block before.
+    pub parent: Header,
+    /// Who makes it, and whether in time.
+    pub digest: StepDigest,
+    /// When its step closes: the block's time by definition, milliseconds since the Unix epoch.
+    pub closes_at_ms: u64,
+}
+
+/// A transaction that may go into the block.
+pub trait Candidate {
+    /// Its encoding.
+    fn bytes(&self) -> &[u8];
+}
+
+impl<Bytes: AsRef<[u8]>> Candidate for Bytes {
+    fn bytes(&self) -> &[u8] {
+        self.as_ref()
+    }
+}
+
+/// When to stop adding candidates.
+pub struct BuildLimits<'a> {
+    /// Greatest sum of encoded extrinsics, in bytes.
+    pub bytes_max: usize,
+    /// Candidates that do not fit and are passed over before building stops: smaller ones may still fit.
+    pub misfits_max: u32,
+    /// Asked before each candidate: whether the time for building is over.
+    pub is_over: &'a (dyn Fn() -> bool + 'a),
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the block; its call may have failed all the same.
+    Included,
+    /// It stays valid for a later block: no room, a step that has not closed, a quota used up.
+    Postponed,
+    /// It can never be in a block.
+    Refused(TransactionValidityError),
+    /// Its bytes are no transaction.
+    Undecodable(String),
+    /// The runtime panicked over it.
+    Panicked(String),
+}
+
+/// A finished block, not sealed yet.
+pub struct Built {
+    /// Its header, to which only a seal may be added.
+    pub header: Header,
+    /// Its encoded extrinsics.
+    pub body: Vec<Vec<u8>>,
+    /// What it changes.
+    pub changes: BlockChanges,
+    /// What became of each candidate that was looked at, in their order.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Executor {
+    /// Builds the block after `draft.parent` from `candidates`, in their order.
+    ///
+    /// Candidates that depend on one that is not included refuse themselves: their nonce is not due, so they
+    /// are postponed.
+    pub fn build_block<C: Candidate>(
+        &self,
+        parent_state: &State,
+        draft: &BlockDraft,
+        candidates: &[C],
+        limits: &BuildLimits<'_>,
+    ) -> Result<Built, ExecutionError> {
+        // A candidate that makes the runtime panic spoils the overlay, so building starts again without it.
+        let mut panicking: Vec<(usize, String)> = Vec::new();
+        loop {
+            match self.try_build(parent_state, draft, candidates, limits, &panicking)? {
+                Attempt::Built(built) => return Ok(built),
+                Attempt::Panicked { index, reason } => panicking.push((index, reason)),
+            }
+        }
+    }
+
+    fn try_build<C: Candidate>(
+        &self,
+        parent_state: &State,
+        draft: &BlockDraft,
+        candidates: &[C],
+        limits: &BuildLimits<'_>,
+        panicking: &[(usize, String)],
+    ) -> Result<Attempt, ExecutionError> {
+        let mut overlay = OverlayedChanges::default();
+        let mut assembly = Assembly::default();
+        let header = Header::new(
+            draft.parent.number().saturating_add(1),
+            Default::default(),
+            Default::default(),
+            draft.parent.hash(),
+            Digest { logs: draft.digest.to_items() },
+        );
+        self.run(parent_state, &mut overlay, || assembly.begin(&header, draft.closes_at_ms))
+            .map_err(ExecutionError::Inherent)??;
+
+        let applied = self.run(parent_state, &mut overlay, || {
+            for (index, candidate) in candidates.iter().enumerate() {
+                if (limits.is_over)() || assembly.misfits > limits.misfits_max {
+                    break;
+                }
+                assembly.current = index;
+                let known = panicking.iter().find(|(position, _)| *position == index);
+                let outcome = match known {
+                    Some((_, reason)) => Outcome::Panicked(reason.clone()),
+                    None => assembly.apply(candidate.bytes(), limits.bytes_max),
+                };
+                assembly.outcomes.push(outcome);
+            }
+        });
+        if let Err(reason) = applied {
+            return Ok(Attempt::Panicked { index: assembly.current, reason });
+        }
+
+        let header = self
+            .run(parent_state, &mut overlay, Executive::finalize_block)
+            .map_err(ExecutionError::Rejected)?;
+        let changes = Self::drain(parent_state, &mut overlay)?;
+        if changes.state_root != *header.state_root() {
+            return Err(ExecutionError::StateRootDiffers {
+                expected: *header.state_root(),
+                actual: changes.state_root,
+            });
+        }
+        let Assembly { body, outcomes, .. } = assembly;
+        Ok(Attempt::Built(Built { header, body, changes, outcomes }))
+    }
+}
+
+enum Attempt {
+    Built(Built),
+    Panicked { index: usize, reason: String },
+}
+
+/// A block under construction.
+#[derive(Default)]
+struct Assembly {
+    body: Vec<Vec<u8>>,
+    bytes: usize,
+    outcomes: Vec<Outcome>,
+    misfits: u32,
+    /// The candidate being applied, should the runtime panic.
+    current: usize,
+}
+
+impl Assembly {
+    fn begin(&mut self, header: &Header, closes_at_ms: u64) -> Result<(), ExecutionError> {
+        Executive::initialize_block(header);
+        let mut data = InherentData::new();
+        data.put_data(TIMESTAMP, &closes_at_ms)
+            .map_err(|error| ExecutionError::Inherent(error.to_string()))?;
+        let encoded = api::dispatch("BlockBuilder_inherent_extrinsics", &data.encode())
+            .ok_or_else(|| ExecutionError::Inherent("the runtime has no inherents".into()))?;
+        let inherents = Vec::<UncheckedExtrinsic>::decode_all(&mut &encoded[..])
+            .map_err(|error| ExecutionError::Inherent(error.to_string()))?;
+        for inherent in inherents {
+            let bytes = inherent.encode();
+            match Executive::apply_extrinsic(inherent) {
+                Ok(Ok(())) => self.take(bytes),
+                other => return Err(ExecutionError::Inherent(format!("{other:?}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, bytes: &[u8], bytes_max: usize) -> Outcome {
+        if self.bytes.saturating_add(bytes.len()) > bytes_max {
+            self.misfits = self.misfits.saturating_add(1);
+            return Outcome::Postponed;
+        }
+        let extrinsic = match UncheckedExtrinsic::decode_all(&mut &bytes[..]) {
+            Ok(extrinsic) => extrinsic,
+            Err(error) => return Outcome::Undecodable(error.to_string()),
+        };
+        // What is refused must leave no trace, so it is applied in a transaction of its own.
+        let result = with_transaction_unchecked(|| match Executive::apply_extrinsic(extrinsic) {
+            Ok(result) => TransactionOutcome::Commit(Ok(result)),
+            Err(error) => TransactionOutcome::Rollback(Err(error)),
+        });
+        match result {
+            Ok(_) => {
+                self.take(bytes.to_vec());
+                Outcome::Included
+            }
+            Err(TransactionValidityError::Invalid(InvalidTransaction::ExhaustsResources)) => {
+                self.misfits = self.misfits.saturating_add(1);
+                Outcome::Postponed
+            }
+            Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => Outcome::Postponed,
+            Err(error) => Outcome::Refused(error),
+        }
+    }
+
+    fn take(&mut self, bytes: Vec<u8>) {
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        self.body.push(bytes);
+    }
+}
+
+/// Under which name `pallet-timestamp` looks for the time.
+const TIMESTAMP: sp_inherents::InherentIdentifier = *b"timstap0";
+
+/// Returns the hash of an encoded extrinsic.
+pub fn extrinsic_hash(bytes: &[u8]) -> Hash {
+    use sp_runtime::traits::Hash as _;
+    BlakeTwo256::hash(bytes)
+}

@@ -1,0 +1,1 @@
+//! The executor against the real runtime.

@@ -1,0 +1,335 @@
+//! How each pallet is configured.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use frame_support::{
+    derive_impl, parameter_types,
+    traits::{ConstU8, ConstU16, ConstU32, ConstU128, EitherOfDiverse, Get, InstanceFilter},
+    weights::{Weight, WeightToFee},
+};
+use pallet_collective::{EnsureProportionAtLeast, EnsureProportionMoreThan};
+use pallet_registry::EnsureDso;
+use scale_info::TypeInfo;
+use sp_runtime::{
+    MultiSignature, Perbill,
+    traits::{AccountIdLookup, BlakeTwo256},
+};
+use sp_version::RuntimeVersion;
+
+use crate::{
+    AccountId, Balances, Block, BlockNumber, Coin, Council, EnergyToken, Hash,
+    MarketStep, Nonce, OriginCaller, PalletInfo, Registry, Runtime, RuntimeCall, RuntimeEvent,
+    RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System, VERSION,
+    VotingTokens, calls, weights,
+};
+
+/// Address format of this chain's accounts: Substrate's generic one.
+pub const SS58_PREFIX: u16 = 42;
+
+/// Most members at one time.
+pub const MEMBERS_MAX: u32 = 20_000;
+/// Most meters ever registered.
+pub const METERS_MAX: u32 = 60_000;
+
+parameter_types! {
+    /// Blocks a mortal transaction can live: 25 days of 15-minute steps.
+    pub const BlockHashCount: BlockNumber = 2_400;
+    pub const Version: RuntimeVersion = VERSION;
+    /// A motion of the council is open for two weeks of 15-minute steps.
+    pub const MotionDuration: BlockNumber = 14 * 96;
+    pub MaxProposalWeight: Weight = Perbill::from_percent(50)
+        * <weights::Weights as Get<frame_system::limits::BlockWeights>>::get().max_block;
+}
+
+#[derive_impl(frame_system::config_preludes::SolochainDefaultConfig)]
+impl frame_system::Config for Runtime {
+    type BaseCallFilter = calls::CallFilter;
+    type BlockWeights = weights::Weights;
+    type BlockLength = weights::Length;
+    type DbWeight = weights::NativeDbWeight;
+    type ExtensionsWeightInfo = weights::Extensions;
+    type SystemWeightInfo = frame_system::weights::SubstrateWeight<Runtime>;
+    type Block = Block;
+    type AccountId = AccountId;
+    type Nonce = Nonce;
+    type Hash = Hash;
+    type Hashing = BlakeTwo256;
+    type Lookup = AccountIdLookup<AccountId, ()>;
+    type AccountData = pallet_balances::AccountData<Coin>;
+    type Version = Version;
+    type BlockHashCount = BlockHashCount;
+    type SS58Prefix = ConstU16<SS58_PREFIX>;
+    type MaxConsumers = ConstU32<16>;
+}
+
+/// Half a step: clients take twice this as the expected time between blocks.
+pub struct HalfStep;
+
+impl Get<u64> for HalfStep {
+    fn get() -> u64 {
+        MarketStep::timing().step_ms / 2
+    }
+}
+
+impl pallet_timestamp::Config for Runtime {
+    type Moment = u64;
+    type OnTimestampSet = MarketStep;
+    type MinimumPeriod = HalfStep;
+    type WeightInfo = ();
+}
+
+/// For how many steps detail stays in the state: one genesis value, which every pallet asks here.
+pub struct Retention;
+
+impl Get<u32> for Retention {
+    fn get() -> u32 {
+        pallet_virtual_meter::Retention::<Runtime>::get()
+    }
+}
+
+impl pallet_market_step::Config for Runtime {
+    type Retention = Retention;
+}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type RuntimeFreezeReason = RuntimeFreezeReason;
+    type FreezeIdentifier = RuntimeFreezeReason;
+    type MaxFreezes = ConstU32<8>;
+    type MaxLocks = ConstU32<8>;
+    type MaxReserves = ConstU32<8>;
+    type Balance = Coin;
+    type ExistentialDeposit = ConstU128<1>;
+    type AccountStore = System;
+    type WeightInfo = pallet_balances::weights::SubstrateWeight<Runtime>;
+}
+
+/// The instance of FRAME's balances that keeps voting tokens.
+pub type VotingTokensInstance = pallet_balances::Instance2;
+
+impl pallet_balances::Config<VotingTokensInstance> for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type RuntimeFreezeReason = RuntimeFreezeReason;
+    type WeightInfo = pallet_balances::weights::SubstrateWeight<Runtime>;
+    type Balance = Coin;
+    type DustRemoval = ();
+    type ExistentialDeposit = ConstU128<1>;
+    type AccountStore = frame_support::traits::StorageMapShim<
+        pallet_balances::Account<Runtime, VotingTokensInstance>,
+        AccountId,
+        pallet_balances::AccountData<Coin>,
+    >;
+    type ReserveIdentifier = [u8; 8];
+    type FreezeIdentifier = RuntimeFreezeReason;
+    type MaxLocks = ConstU32<8>;
+    type MaxReserves = ConstU32<8>;
+    type MaxFreezes = ConstU32<8>;
+    type DoneSlashHandler = ();
+}
+
+/// One smallest coin for each microsecond of execution.
+pub struct MicrosecondFee;
+
+impl WeightToFee for MicrosecondFee {
+    type Balance = Coin;
+
+    fn weight_to_fee(weight: &Weight) -> Coin {
+        Coin::from(weight.ref_time() / 1_000_000)
+    }
+}
+
+/// One smallest coin for each byte.
+pub struct ByteFee;
+
+impl WeightToFee for ByteFee {
+    type Balance = Coin;
+
+    fn weight_to_fee(length: &Weight) -> Coin {
+        Coin::from(length.ref_time())
+    }
+}
+
+impl pallet_transaction_payment::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    /// Fees are burned: they are there to bound use, not to enrich a miner.
+    type OnChargeTransaction = pallet_transaction_payment::FungibleAdapter<Balances, ()>;
+    type OperationalFeeMultiplier = ConstU8<5>;
+    type WeightToFee = MicrosecondFee;
+    type LengthToFee = ByteFee;
+    type FeeMultiplierUpdate = ();
+    type WeightInfo = weights::Extensions;
+}
+
+impl pallet_quota::Config for Runtime {
+    type Registry = Registry;
+    type Gate = calls::ReadingGate;
+}
+
+/// The instance of the collective that is the community's council.
+pub type CouncilInstance = pallet_collective::Instance1;
+/// Two thirds of the council: changes the rules.
+pub type Governance = EnsureProportionAtLeast<AccountId, CouncilInstance, 2, 3>;
+/// More than half of the council: runs the treasury.
+pub type Majority = EnsureProportionMoreThan<AccountId, CouncilInstance, 1, 2>;
+/// The DSO, or two thirds of the council where there is none to ask.
+pub type DsoOrGovernance = EitherOfDiverse<EnsureDso<Runtime>, Governance>;
+
+impl pallet_energy_coin::Config for Runtime {
+    type Currency = Balances;
+    type Registry = Registry;
+    type TreasuryOrigin = Majority;
+    type WeightInfo = pallet_energy_coin::weights::NativeWeight<Runtime>;
+}
+
+impl pallet_registry::Config for Runtime {
+    type DsoOrigin = DsoOrGovernance;
+    type Clock = MarketStep;
+    type MaxMeters = ConstU32<METERS_MAX>;
+    type MaxMembers = ConstU32<MEMBERS_MAX>;
+    type MaxPastBindings = ConstU32<16>;
+    type WeightInfo = pallet_registry::weights::NativeWeight<Runtime>;
+}
+
+impl pallet_collective::Config<CouncilInstance> for Runtime {
+    type RuntimeOrigin = RuntimeOrigin;
+    type Proposal = RuntimeCall;
+    type RuntimeEvent = RuntimeEvent;
+    type MotionDuration = MotionDuration;
+    type MaxProposals = ConstU32<100>;
+    type MaxMembers = ConstU32<100>;
+    type DefaultVote = pallet_collective::PrimeDefaultVote;
+    type WeightInfo = pallet_collective::weights::SubstrateWeight<Runtime>;
+    type SetMembersOrigin = Governance;
+    type MaxProposalWeight = MaxProposalWeight;
+    type DisapproveOrigin = Governance;
+    type KillOrigin = Governance;
+    type Consideration = ();
+}
+
+impl pallet_membership::Config<CouncilInstance> for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type AddOrigin = Governance;
+    type RemoveOrigin = Governance;
+    type SwapOrigin = Governance;
+    type ResetOrigin = Governance;
+    type PrimeOrigin = Governance;
+    type MembershipInitialized = Council;
+    type MembershipChanged = Council;
+    type MaxMembers = ConstU32<100>;
+    type WeightInfo = pallet_membership::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_utility::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type PalletsOrigin = OriginCaller;
+    type WeightInfo = pallet_utility::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_multisig::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type Currency = Balances;
+    type DepositBase = ConstU128<1_000>;
+    type DepositFactor = ConstU128<100>;
+    type MaxSignatories = ConstU32<32>;
+    type WeightInfo = pallet_multisig::weights::SubstrateWeight<Runtime>;
+    type BlockNumberProvider = System;
+}
+
+/// What a proxy may do in another account's name.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub enum ProxyType {
+    /// Anything.
+    #[default]
+    Any,
+    /// Anything that moves no coins.
+    NonTransfer,
+    /// Votes and motions of the council.
+    Governance,
+    /// What the DSO does about meters and readings.
+    Metering,
+}
+
+impl InstanceFilter<RuntimeCall> for ProxyType {
+    fn filter(&self, call: &RuntimeCall) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NonTransfer => {
+                !matches!(call, RuntimeCall::Balances(_) | RuntimeCall::EnergyCoin(_))
+            }
+            Self::Governance => matches!(
+                call,
+                RuntimeCall::Council(_)
+                    | RuntimeCall::CouncilMembership(_)
+                    | RuntimeCall::Utility(_)
+            ),
+            Self::Metering => matches!(
+                call,
+                RuntimeCall::Registry(_) | RuntimeCall::EnergyToken(_) | RuntimeCall::Utility(_)
+            ),
+        }
+    }
+
+    fn is_superset(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Any, _)) || self == other
+    }
+}
+
+impl pallet_proxy::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type Currency = Balances;
+    type ProxyType = ProxyType;
+    type ProxyDepositBase = ConstU128<1_000>;
+    type ProxyDepositFactor = ConstU128<100>;
+    type MaxProxies = ConstU32<32>;
+    type MaxPending = ConstU32<32>;
+    type WeightInfo = pallet_proxy::weights::SubstrateWeight<Runtime>;
+    type CallHasher = BlakeTwo256;
+    type AnnouncementDepositBase = ConstU128<1_000>;
+    type AnnouncementDepositFactor = ConstU128<100>;
+    type BlockNumberProvider = System;
+}
+
+impl pallet_energy_token::Config for Runtime {
+    type Registry = Registry;
+    type Clock = MarketStep;
+    type DsoOrigin = DsoOrGovernance;
+    type DeviceSignature = MultiSignature;
+    type MaxMeters = ConstU32<METERS_MAX>;
+    type MaxBatch = ConstU32<1_024>;
+    type MaxReasonLength = ConstU32<256>;
+    type MaxChangedSteps = ConstU32<4_096>;
+    type RegisterIntervalMax = ConstU32<3_360>;
+    type WeightInfo = pallet_energy_token::weights::NativeWeight<Runtime>;
+}
+
+impl pallet_virtual_meter::Config for Runtime {
+    type Registry = Registry;
+    type Clock = MarketStep;
+    type Readings = EnergyToken;
+    type VotingTokens = VotingTokens;
+    type AgreementOrigin = Governance;
+    type MaxParticipants = ConstU32<MEMBERS_MAX>;
+    type MaxMeters = ConstU32<METERS_MAX>;
+    type MaxAgreements = ConstU32<64>;
+    type ChangedStepsPerBlock = ConstU32<16>;
+    type WeightInfo = pallet_virtual_meter::weights::SubstrateWeight<Runtime>;
+}

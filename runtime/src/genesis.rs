@@ -1,0 +1,364 @@
+//! The genesis of a community as people write it, in the chain spec, and the state it becomes.
+
+use std::collections::BTreeSet;
+
+use commonwatt_primitives::{
+    AccountId, Bps, Coin, Ppm, StepTiming, VotingToken,
+    keys::SessionKeys,
+    metering::{MeterInfo, MeterKind},
+};
+use pallet_energy_token::MpeTable;
+use pallet_quota::Quotas;
+use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
+use serde::{Deserialize, Serialize};
+use sp_core::storage::{Storage, well_known_keys};
+use sp_runtime::BuildStorage;
+
+use crate::{RuntimeGenesisConfig, code_marker};
+
+/// Everything that is decided before the first step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CommunityGenesis {
+    /// When steps close. A `genesisMs` of 0 is set at the first start of a development chain.
+    pub timing: StepTiming,
+    /// The neutral metering parties.
+    pub dsos: Vec<AccountId>,
+    /// The members.
+    pub members: Vec<AccountId>,
+    /// The council's members, who govern by two thirds.
+    pub council: Vec<AccountId>,
+    /// The validators with their session keys; each a member or DSO. A validator begins with 100 voting
+    /// tokens [P 5.1].
+    pub validators: Vec<GenesisValidator>,
+    /// The meters, numbered from 0 in this order.
+    pub meters: Vec<GenesisMeter>,
+    /// Coins of the first hour.
+    #[serde(default)]
+    pub coins: Vec<(AccountId, Coin)>,
+    /// The agreement in force from step 1.
+    pub agreement: Option<GenesisAgreement<AccountId>>,
+    /// For how many on-time steps a device may still report a past step.
+    #[serde(default = "defaults::correction_window")]
+    pub correction_window: u32,
+    /// For how many steps detail stays in the state.
+    #[serde(default = "defaults::retention")]
+    pub retention: u32,
+    /// What part of a meter's capacity a step's energy may reach.
+    #[serde(default = "defaults::plausibility_tolerance")]
+    pub plausibility_tolerance: Bps,
+    /// Voting tokens issued for each Wh allocated.
+    #[serde(default = "defaults::voting_tokens_per_wh")]
+    pub voting_tokens_per_wh: Bps,
+    /// Transactions free of charge in a step.
+    #[serde(default)]
+    pub quotas: Quotas,
+    /// Maximum permissible errors of meters.
+    #[serde(default)]
+    pub mpe_table: MpeTable,
+}
+
+mod defaults {
+    use commonwatt_primitives::Bps;
+
+    pub fn correction_window() -> u32 {
+        96
+    }
+    pub fn retention() -> u32 {
+        pallet_virtual_meter::RETENTION_DEFAULT
+    }
+    pub fn plausibility_tolerance() -> Bps {
+        Bps(11_000)
+    }
+    pub fn voting_tokens_per_wh() -> Bps {
+        Bps(100)
+    }
+}
+
+/// A validator of the first hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisValidator {
+    /// Who owns the node.
+    pub account: AccountId,
+    /// The keys it signs with.
+    pub keys: SessionKeys,
+}
+
+/// A meter of the first hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisMeter {
+    /// What it is.
+    pub info: MeterInfo<AccountId>,
+    /// The device that speaks for it.
+    pub device: Option<AccountId>,
+}
+
+/// Voting tokens each validator begins with [P 5.1].
+pub const GENESIS_VOTING_TOKENS: VotingToken = 100;
+
+/// Something in a genesis that cannot work, or that its authors should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The chain cannot begin like this.
+    Error(String),
+    /// The chain works, but perhaps not as meant.
+    Note(String),
+}
+
+impl CommunityGenesis {
+    /// Returns all that is wrong with this genesis, or worth knowing; errors first.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut errors = Vec::new();
+        let mut notes = Vec::new();
+        self.check_times(&mut errors, &mut notes);
+        self.check_people(&mut errors);
+        self.check_meters(&mut errors);
+        self.check_agreement(&mut errors, &mut notes);
+        errors
+            .into_iter()
+            .map(Finding::Error)
+            .chain(notes.into_iter().map(Finding::Note))
+            .collect()
+    }
+
+    /// Builds the state of block 0.
+    ///
+    /// # Errors
+    /// Every error that [`Self::check`] finds, in one text.
+    pub fn build_storage(&self) -> Result<Storage, String> {
+        let errors: Vec<_> = self
+            .check()
+            .into_iter()
+            .filter_map(|finding| match finding {
+                Finding::Error(error) => Some(error),
+                Finding::Note(_) => None,
+            })
+            .collect();
+        if !errors.is_empty() {
+            return Err(errors.join("; "));
+        }
+        let mut storage = self.to_config().build_storage()?;
+        storage.top.insert(well_known_keys::CODE.to_vec(), code_marker());
+        Ok(storage)
+    }
+
+    fn to_config(&self) -> RuntimeGenesisConfig {
+        RuntimeGenesisConfig {
+            market_step: pallet_market_step::GenesisConfig {
+                timing: Some(self.timing),
+                ..Default::default()
+            },
+            balances: pallet_balances::GenesisConfig {
+                balances: self.coins.clone(),
+                ..Default::default()
+            },
+            voting_tokens: pallet_balances::GenesisConfig {
+                balances: self
+                    .validators
+                    .iter()
+                    .map(|validator| (validator.account.clone(), GENESIS_VOTING_TOKENS))
+                    .collect(),
+                ..Default::default()
+            },
+            quota: pallet_quota::GenesisConfig { quotas: self.quotas, ..Default::default() },
+            registry: pallet_registry::GenesisConfig {
+                dsos: self.dsos.clone(),
+                members: self.members.clone(),
+                validators: self
+                    .validators
+                    .iter()
+                    .map(|validator| (validator.account.clone(), validator.keys.clone()))
+                    .collect(),
+                meters: self
+                    .meters
+                    .iter()
+                    .map(|meter| (meter.info.clone(), meter.device.clone()))
+                    .collect(),
+            },
+            energy_token: pallet_energy_token::GenesisConfig {
+                correction_window: self.correction_window,
+                retention: self.retention,
+                plausibility_tolerance: self.plausibility_tolerance,
+                mpe_table: self.mpe_table,
+                ..Default::default()
+            },
+            virtual_meter: pallet_virtual_meter::GenesisConfig {
+                agreement: self.agreement.clone(),
+                tokens_per_wh: self.voting_tokens_per_wh,
+                retention: self.retention,
+            },
+            council_membership: pallet_membership::GenesisConfig {
+                members: self.council.clone().try_into().unwrap_or_default(),
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+    }
+
+    fn check_times(&self, errors: &mut Vec<String>, notes: &mut Vec<String>) {
+        if let Err(error) = self.timing.verify() {
+            errors.push(format!("timing: {error}"));
+        }
+        if self.timing.metered_ms != self.timing.step_ms {
+            notes.push(format!(
+                "timing: a step of {} ms stands for {} ms of metered time: right for a demonstration only",
+                self.timing.step_ms, self.timing.metered_ms
+            ));
+        }
+        let rules = pallet_energy_token::Rules {
+            correction_window: self.correction_window,
+            retention: self.retention,
+            tolerance: self.plausibility_tolerance,
+        };
+        if let Err(error) = rules.verify() {
+            errors.push(error.to_string());
+        }
+        if !self.voting_tokens_per_wh.is_fraction() {
+            errors.push("votingTokensPerWh must be at most 10000, one token for each Wh".into());
+        }
+    }
+
+    fn check_people(&self, errors: &mut Vec<String>) {
+        let mut known = BTreeSet::new();
+        for who in self.dsos.iter().chain(&self.members) {
+            if !known.insert(who) {
+                errors.push(format!("{who} is listed twice among dsos and members"));
+            }
+        }
+        if self.dsos.is_empty() {
+            errors.push("dsos: name at least one neutral metering party".into());
+        }
+        if self.members.len() > crate::configs::MEMBERS_MAX as usize {
+            errors.push(format!("members: at most {}", crate::configs::MEMBERS_MAX));
+        }
+        if self.validators.is_empty() {
+            errors.push("validators: nobody would make a block".into());
+        }
+        let mut validators = BTreeSet::new();
+        let mut keys = BTreeSet::new();
+        for GenesisValidator { account, keys: session } in &self.validators {
+            if !known.contains(account) {
+                errors.push(format!("validators: {account} is neither a member nor a DSO"));
+            }
+            if !validators.insert(account) {
+                errors.push(format!("validators: {account} is listed twice; one per member"));
+            }
+            if !keys.insert(session.vote) {
+                errors.push(format!("validators: {account} shares its vote key with another"));
+            }
+        }
+        if self.council.len() > 100 {
+            errors.push("council: at most 100 members".into());
+        }
+        let mut council = BTreeSet::new();
+        for who in &self.council {
+            if !council.insert(who) {
+                errors.push(format!("council: {who} is listed twice"));
+            }
+        }
+        let mut funded = BTreeSet::new();
+        let mut total: Coin = 0;
+        for (who, amount) in &self.coins {
+            if *amount == 0 {
+                errors.push(format!("coins: {who} would get none; leave it out"));
+            }
+            if !funded.insert(who) {
+                errors.push(format!("coins: {who} is listed twice"));
+            }
+            match total.checked_add(*amount) {
+                Some(sum) => total = sum,
+                None => errors.push("coins: the sum does not fit into 128 bits".into()),
+            }
+        }
+    }
+
+    fn check_meters(&self, errors: &mut Vec<String>) {
+        let members: BTreeSet<_> = self.members.iter().collect();
+        let people: BTreeSet<_> = self.members.iter().chain(&self.dsos).collect();
+        let mut devices = BTreeSet::new();
+        if self.meters.len() > crate::configs::METERS_MAX as usize {
+            errors.push(format!("meters: at most {}", crate::configs::METERS_MAX));
+        }
+        for (number, GenesisMeter { info, device }) in self.meters.iter().enumerate() {
+            if !members.contains(&info.owner) {
+                errors.push(format!("meter {number}: owner {} is not a member", info.owner));
+            }
+            if info.pulses_per_kwh == 0 || info.capacity_w == 0 {
+                errors.push(format!("meter {number}: pulsesPerKwh and capacityW must be positive"));
+            }
+            if !info.loss.is_fraction() || !info.efficiency.is_fraction() {
+                errors.push(format!("meter {number}: loss and efficiency are at most 10000"));
+            }
+            if info.retired.is_some() {
+                errors.push(format!("meter {number}: a retired meter has no place in a genesis"));
+            }
+            if let Some(pair) = info.storage_pair {
+                let other = self.meters.get(pair.0 as usize).map(|meter| &meter.info);
+                let fits = (pair.0 as usize) < number
+                    && other.is_some_and(|other| {
+                        pallet_registry::types::is_storage_pair(info.kind, other.kind)
+                            && other.owner == info.owner
+                    });
+                if !fits {
+                    errors.push(format!(
+                        "meter {number}: storagePair must be an earlier meter of the same owner in the other direction"
+                    ));
+                }
+            } else if info.kind == MeterKind::StorageDischarge {
+                errors.push(format!("meter {number}: a storage-discharge meter needs its storagePair"));
+            }
+            if let Some(device) = device
+                && (people.contains(device) || !devices.insert(device))
+            {
+                errors.push(format!(
+                    "meter {number}: device {device} has another role or speaks for another meter"
+                ));
+            }
+        }
+    }
+
+    fn check_agreement(&self, errors: &mut Vec<String>, notes: &mut Vec<String>) {
+        let Some(agreement) = &self.agreement else {
+            notes.push("agreement: none, so all energy stays with the generators' beneficiaries".into());
+            return;
+        };
+        let members: BTreeSet<_> = self.members.iter().collect();
+        let participants: Vec<_> = match &agreement.key {
+            KeyTerms::Static { shares, capped } => {
+                let sum: u64 = shares.iter().map(|(_, share)| u64::from(share.0)).sum();
+                if sum != u64::from(Ppm::FULL.0) {
+                    errors.push(format!(
+                        "agreement: the shares must sum to {}, not {sum}",
+                        Ppm::FULL
+                    ));
+                }
+                if *capped {
+                    notes.push(
+                        "agreement: a binding cap publishes what a member consumed; consumption given as a commitment counts as none".into(),
+                    );
+                }
+                shares.iter().map(|(who, _)| who).collect()
+            }
+            KeyTerms::ProRata { participants } => {
+                notes.push(
+                    "agreement: a pro rata key publishes what members consumed; consumption given as a commitment counts as none".into(),
+                );
+                participants.iter().collect()
+            }
+        };
+        if participants.is_empty() {
+            errors.push("agreement: it needs at least one participant".into());
+        }
+        let mut seen = BTreeSet::new();
+        for who in participants {
+            if !members.contains(who) {
+                errors.push(format!("agreement: {who} is not a member"));
+            }
+            if !seen.insert(who) {
+                errors.push(format!("agreement: {who} takes part twice"));
+            }
+        }
+    }
+}
