@@ -1,0 +1,11 @@
+//! One rule per test.
+
+mod agreement;
+mod corrections;
+mod distribution;
+mod measurement;
+mod retention;
+mod storage;
+mod tokens;
+mod trace;
+mod transfer;
