@@ -1,1 +1,17 @@
-fn main() {}
+//! The `commonwatt` binary.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use commonwatt::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes in one line, for a terminal and for a log alike.
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

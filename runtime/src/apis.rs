@@ -1,9 +1,7 @@
 //! Runtime APIs beyond Substrate's own: what a member, an auditor and a wallet ask about energy.
 
 use commonwatt_primitives::{
-    AccountId, MeterId, Role, Step, StepTiming,
-    keys::SessionKeys,
-    metering::MeterInfo,
+    AccountId, MeterId, Role, Step, StepTiming, keys::SessionKeys, metering::MeterInfo,
 };
 use pallet_energy_token::Reading;
 use pallet_virtual_meter::{AgreementInfo, StepSummary, Trace, VgmEntry};

@@ -16,10 +16,9 @@ use sp_runtime::{
 use sp_version::RuntimeVersion;
 
 use crate::{
-    AccountId, Balances, Block, BlockNumber, Coin, Council, EnergyToken, Hash,
-    MarketStep, Nonce, OriginCaller, PalletInfo, Registry, Runtime, RuntimeCall, RuntimeEvent,
-    RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System, VERSION,
-    VotingTokens, calls, weights,
+    AccountId, Balances, Block, BlockNumber, Coin, Council, EnergyToken, Hash, MarketStep, Nonce,
+    OriginCaller, PalletInfo, Registry, Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason,
+    RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System, VERSION, VotingTokens, calls, weights,
 };
 
 /// Address format of this chain's accounts: Substrate's generic one.

@@ -140,7 +140,9 @@ impl CommunityGenesis {
             return Err(errors.join("; "));
         }
         let mut storage = self.to_config().build_storage()?;
-        storage.top.insert(well_known_keys::CODE.to_vec(), code_marker());
+        storage
+            .top
+            .insert(well_known_keys::CODE.to_vec(), code_marker());
         Ok(storage)
     }
 
@@ -162,7 +164,10 @@ impl CommunityGenesis {
                     .collect(),
                 ..Default::default()
             },
-            quota: pallet_quota::GenesisConfig { quotas: self.quotas, ..Default::default() },
+            quota: pallet_quota::GenesisConfig {
+                quotas: self.quotas,
+                ..Default::default()
+            },
             registry: pallet_registry::GenesisConfig {
                 dsos: self.dsos.clone(),
                 members: self.members.clone(),
@@ -238,15 +243,25 @@ impl CommunityGenesis {
         }
         let mut validators = BTreeSet::new();
         let mut keys = BTreeSet::new();
-        for GenesisValidator { account, keys: session } in &self.validators {
+        for GenesisValidator {
+            account,
+            keys: session,
+        } in &self.validators
+        {
             if !known.contains(account) {
-                errors.push(format!("validators: {account} is neither a member nor a DSO"));
+                errors.push(format!(
+                    "validators: {account} is neither a member nor a DSO"
+                ));
             }
             if !validators.insert(account) {
-                errors.push(format!("validators: {account} is listed twice; one per member"));
+                errors.push(format!(
+                    "validators: {account} is listed twice; one per member"
+                ));
             }
             if !keys.insert(session.vote) {
-                errors.push(format!("validators: {account} shares its vote key with another"));
+                errors.push(format!(
+                    "validators: {account} shares its vote key with another"
+                ));
             }
         }
         if self.council.len() > 100 {
@@ -283,16 +298,25 @@ impl CommunityGenesis {
         }
         for (number, GenesisMeter { info, device }) in self.meters.iter().enumerate() {
             if !members.contains(&info.owner) {
-                errors.push(format!("meter {number}: owner {} is not a member", info.owner));
+                errors.push(format!(
+                    "meter {number}: owner {} is not a member",
+                    info.owner
+                ));
             }
             if info.pulses_per_kwh == 0 || info.capacity_w == 0 {
-                errors.push(format!("meter {number}: pulsesPerKwh and capacityW must be positive"));
+                errors.push(format!(
+                    "meter {number}: pulsesPerKwh and capacityW must be positive"
+                ));
             }
             if !info.loss.is_fraction() || !info.efficiency.is_fraction() {
-                errors.push(format!("meter {number}: loss and efficiency are at most 10000"));
+                errors.push(format!(
+                    "meter {number}: loss and efficiency are at most 10000"
+                ));
             }
             if info.retired.is_some() {
-                errors.push(format!("meter {number}: a retired meter has no place in a genesis"));
+                errors.push(format!(
+                    "meter {number}: a retired meter has no place in a genesis"
+                ));
             }
             if let Some(pair) = info.storage_pair {
                 let other = self.meters.get(pair.0 as usize).map(|meter| &meter.info);
@@ -307,7 +331,9 @@ impl CommunityGenesis {
                     ));
                 }
             } else if info.kind == MeterKind::StorageDischarge {
-                errors.push(format!("meter {number}: a storage-discharge meter needs its storagePair"));
+                errors.push(format!(
+                    "meter {number}: a storage-discharge meter needs its storagePair"
+                ));
             }
             if let Some(device) = device
                 && (people.contains(device) || !devices.insert(device))
@@ -321,7 +347,9 @@ impl CommunityGenesis {
 
     fn check_agreement(&self, errors: &mut Vec<String>, notes: &mut Vec<String>) {
         let Some(agreement) = &self.agreement else {
-            notes.push("agreement: none, so all energy stays with the generators' beneficiaries".into());
+            notes.push(
+                "agreement: none, so all energy stays with the generators' beneficiaries".into(),
+            );
             return;
         };
         let members: BTreeSet<_> = self.members.iter().collect();

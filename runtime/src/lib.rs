@@ -12,8 +12,8 @@
 // FRAME's macros generate public items without documentation.
 #![allow(missing_docs)]
 
-mod calls;
 pub mod apis;
+mod calls;
 pub mod configs;
 pub mod genesis;
 pub mod signature;
@@ -85,7 +85,12 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
 
 /// Returns what `:code` holds for this runtime: a marker, since there is no wasm.
 pub fn code_marker() -> Vec<u8> {
-    format!("{}{}", commonwatt_primitives::CODE_MARKER_PREFIX, VERSION.spec_version).into_bytes()
+    format!(
+        "{}{}",
+        commonwatt_primitives::CODE_MARKER_PREFIX,
+        VERSION.spec_version
+    )
+    .into_bytes()
 }
 
 frame_support::construct_runtime!(

@@ -6,11 +6,7 @@
 //! the hash of signer, signature and message together; a signature that is not remembered is verified here
 //! and now, so the answer never depends on the memory.
 
-use std::{
-    cell::RefCell,
-    collections::HashSet,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use blake2::{Blake2b, Digest, digest::consts::U32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -24,9 +20,7 @@ use sp_runtime::{
 use crate::AccountId;
 
 /// A [`MultiSignature`], in encoding and to every client, that is verified once on each node.
-#[derive(
-    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen)]
 pub struct Signature(pub MultiSignature);
 
 impl TypeInfo for Signature {
@@ -95,7 +89,10 @@ struct Generations {
 impl VerifiedSignatures {
     /// Creates a memory of at most `2 · generation_max` signatures.
     pub fn new(generation_max: usize) -> Self {
-        Self { generations: RwLock::default(), generation_max }
+        Self {
+            generations: RwLock::default(),
+            generation_max,
+        }
     }
 
     /// Returns whether a signature was found good before.
@@ -133,7 +130,10 @@ mod tests {
 
     fn signed(message: &[u8]) -> (Signature, AccountId) {
         let pair = ed25519::Pair::from_seed(&[7; 32]);
-        (Signature(pair.sign(message).into()), AccountId::new(pair.public().0))
+        (
+            Signature(pair.sign(message).into()),
+            AccountId::new(pair.public().0),
+        )
     }
 
     #[test]
@@ -170,7 +170,9 @@ mod tests {
         for number in 0..100u8 {
             memory.insert([number; 32]);
         }
-        let kept = (0..100u8).filter(|&number| memory.contains(&[number; 32])).count();
+        let kept = (0..100u8)
+            .filter(|&number| memory.contains(&[number; 32]))
+            .count();
         assert!((4..=8).contains(&kept), "{kept}");
         assert!(memory.contains(&[99; 32]));
     }

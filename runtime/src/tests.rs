@@ -1,1 +1,476 @@
-//! The runtime as a whole.
+//! The runtime as a whole: what it refuses, what clients see, and what a block does.
+
+use codec::Encode;
+use commonwatt_primitives::{
+    AccountId, Bps, MeterClass, MeterId, MeterKind, Ppm, Quality, Step, StepTiming, Wh,
+    digest::{Punctuality, StepDigest},
+    keys::SessionKeys,
+    metering::MeterInfo,
+};
+use frame_support::{
+    assert_ok,
+    traits::{Contains, Get},
+};
+use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
+use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
+use sp_core::{Pair, ed25519, sr25519};
+use sp_io::TestExternalities;
+use sp_runtime::{
+    ApplyExtrinsicResult, Digest, DispatchError,
+    generic::Era,
+    traits::Header as _,
+    transaction_validity::{InvalidTransaction, TransactionSource, TransactionValidityError},
+};
+
+use crate::{
+    Executive, Hash, Header, Runtime, RuntimeCall, RuntimeEvent, System, UncheckedExtrinsic,
+    calls::CallFilter,
+    genesis::{CommunityGenesis, GenesisMeter, GenesisValidator},
+    transaction::{SigningContext, sign_with},
+};
+
+fn pair(name: &str) -> ed25519::Pair {
+    ed25519::Pair::from_string(&format!("//{name}"), None).unwrap()
+}
+
+fn account(name: &str) -> AccountId {
+    AccountId::new(pair(name).public().0)
+}
+
+fn meter(kind: MeterKind, owner: &str) -> MeterInfo<AccountId> {
+    MeterInfo {
+        kind,
+        owner: account(owner),
+        beneficiary: account(owner),
+        class: MeterClass::B,
+        pulses_per_kwh: 1_000,
+        capacity_w: 10_000,
+        loss: Bps(0),
+        efficiency: Bps::FULL,
+        storage_pair: None,
+        commissioned: Step(1),
+        retired: None,
+    }
+}
+
+/// X and Y share two generators as in [D] Table 1: 8 of 25 kWh to X, 17 to Y.
+fn genesis() -> CommunityGenesis {
+    CommunityGenesis {
+        timing: StepTiming {
+            genesis_ms: 1_700_000_000_000,
+            metered_ms: 86_400_000,
+            ..StepTiming::PRODUCTION
+        },
+        dsos: vec![account("Dso")],
+        members: vec![account("X"), account("Y")],
+        council: vec![account("X")],
+        validators: vec![GenesisValidator {
+            account: account("X"),
+            keys: SessionKeys {
+                vote: pair("X").public(),
+                beacon: sr25519::Pair::from_string("//X", None).unwrap().public(),
+            },
+        }],
+        meters: vec![
+            GenesisMeter {
+                info: meter(MeterKind::Generation, "X"),
+                device: Some(account("A")),
+            },
+            GenesisMeter {
+                info: meter(MeterKind::Generation, "Y"),
+                device: Some(account("B")),
+            },
+        ],
+        coins: vec![(account("X"), 1_000_000)],
+        agreement: Some(GenesisAgreement {
+            key: KeyTerms::Static {
+                capped: false,
+                shares: vec![(account("X"), Ppm(320_000)), (account("Y"), Ppm(680_000))],
+            },
+            community_account: account("Community"),
+            loss_account: account("Losses"),
+        }),
+        correction_window: 96,
+        retention: 200,
+        plausibility_tolerance: Bps(11_000),
+        voting_tokens_per_wh: Bps(100),
+        quotas: Default::default(),
+        mpe_table: Default::default(),
+    }
+}
+
+fn test(story: impl FnOnce()) {
+    let storage = genesis().build_storage().unwrap();
+    TestExternalities::new(storage).execute_with(story);
+}
+
+fn begin_block(number: u32) {
+    let digest = StepDigest::V1 {
+        author: account("X"),
+        author_rank: 0,
+        winner: account("X"),
+        punctuality: Punctuality::OnTime,
+    };
+    // Any hashes do, as long as no two blocks share one.
+    let parent = Hash::from_low_u64_be(u64::from(number));
+    let header = Header::new(
+        number,
+        Default::default(),
+        Default::default(),
+        parent,
+        Digest {
+            logs: digest.to_items(),
+        },
+    );
+    Executive::initialize_block(&header);
+    let now = genesis().timing.closes_at_ms(Step(number));
+    let inherent =
+        UncheckedExtrinsic::new_bare(RuntimeCall::Timestamp(pallet_timestamp::Call::set { now }));
+    assert_ok!(Executive::apply_extrinsic(inherent).unwrap());
+}
+
+fn context() -> SigningContext {
+    SigningContext::immortal(System::block_hash(0))
+}
+
+fn signed(call: RuntimeCall, nonce: u32, context: &SigningContext, by: &str) -> UncheckedExtrinsic {
+    let key = pair(by);
+    sign_with(call, nonce, 0, context, account(by), |payload| {
+        key.sign(payload).into()
+    })
+}
+
+fn apply(call: RuntimeCall, nonce: u32, by: &str) -> ApplyExtrinsicResult {
+    Executive::apply_extrinsic(signed(call, nonce, &context(), by))
+}
+
+fn remark() -> RuntimeCall {
+    frame_system::Call::remark { remark: vec![1] }.into()
+}
+
+fn reading(sequence: u64, step: u32, energy: u64) -> RuntimeCall {
+    let reading = Measurement::Interval {
+        energy: Wh(energy),
+        version: 1,
+        quality: Quality::Measured,
+    };
+    EnergyCall::report {
+        sequence,
+        report: Report {
+            step: Step(step),
+            reading,
+        },
+    }
+    .into()
+}
+
+fn invalid(reason: InvalidTransaction) -> ApplyExtrinsicResult {
+    Err(TransactionValidityError::Invalid(reason))
+}
+
+#[test]
+fn the_example_of_the_papers_runs_through_a_block() {
+    // [D] Table 1: 15 kWh from A, 10 kWh from B; 8 kWh to X, 17 kWh to Y.
+    test(|| {
+        begin_block(1);
+        assert_ok!(apply(reading(1, 1, 15_000), 0, "A").unwrap());
+        assert_ok!(apply(reading(1, 1, 10_000), 0, "B").unwrap());
+        Executive::finalize_block();
+
+        let vgm = |who| crate::VirtualMeter::vgm(Step(1), &account(who)).unwrap();
+        assert_eq!(vgm("X").shared, Wh(8_000));
+        assert_eq!(vgm("Y").shared, Wh(17_000));
+        let trace = crate::VirtualMeter::trace(Step(1), &account("X")).unwrap();
+        assert_eq!(
+            trace.from,
+            vec![(MeterId(0), Wh(4_800)), (MeterId(1), Wh(3_200))]
+        );
+        let tokens = |who| crate::VotingTokens::free_balance(account(who));
+        // One token for 100 Wh, and 100 at genesis for the validator [P 5.1].
+        assert_eq!((tokens("X"), tokens("Y")), (180, 170));
+    });
+}
+
+#[test]
+fn a_wrong_signature_is_refused() {
+    test(|| {
+        begin_block(1);
+        let key = pair("Y");
+        let forged = sign_with(remark(), 0, 0, &context(), account("X"), |payload| {
+            key.sign(payload).into()
+        });
+        assert_eq!(
+            Executive::apply_extrinsic(forged),
+            invalid(InvalidTransaction::BadProof)
+        );
+    });
+}
+
+#[test]
+fn both_kinds_of_keys_are_accepted() {
+    test(|| {
+        begin_block(1);
+        assert_ok!(apply(remark(), 0, "X").unwrap());
+        let key = sr25519::Pair::from_string("//Sr", None).unwrap();
+        let who = AccountId::new(key.public().0);
+        let call = pallet_registry::Call::register_member { who: who.clone() }.into();
+        assert_ok!(apply(call, 0, "Dso").unwrap());
+        let extrinsic = sign_with(remark(), 0, 0, &context(), who, |payload| {
+            key.sign(payload).into()
+        });
+        assert_ok!(Executive::apply_extrinsic(extrinsic).unwrap());
+    });
+}
+
+#[test]
+fn a_wrong_nonce_is_refused() {
+    test(|| {
+        begin_block(1);
+        assert_eq!(apply(remark(), 1, "X"), invalid(InvalidTransaction::Future));
+        assert_ok!(apply(remark(), 0, "X").unwrap());
+        assert_eq!(apply(remark(), 0, "X"), invalid(InvalidTransaction::Stale));
+    });
+}
+
+#[test]
+fn another_chains_transaction_is_refused() {
+    test(|| {
+        begin_block(1);
+        let other = SigningContext::immortal(Hash::repeat_byte(7));
+        let extrinsic = signed(remark(), 0, &other, "X");
+        assert_eq!(
+            Executive::apply_extrinsic(extrinsic),
+            invalid(InvalidTransaction::BadProof)
+        );
+    });
+}
+
+#[test]
+fn an_era_that_is_over_is_refused() {
+    test(|| {
+        for number in 1..=20 {
+            begin_block(number);
+            Executive::finalize_block();
+        }
+        begin_block(21);
+        let context = SigningContext {
+            era: Era::mortal(4, 2),
+            era_hash: System::block_hash(2),
+            ..context()
+        };
+        let extrinsic = signed(remark(), 0, &context, "X");
+        let refused = Executive::apply_extrinsic(extrinsic);
+        assert_eq!(refused, invalid(InvalidTransaction::BadProof));
+    });
+}
+
+#[test]
+fn strangers_are_refused() {
+    test(|| {
+        begin_block(1);
+        assert_eq!(
+            apply(remark(), 0, "Stranger"),
+            invalid(InvalidTransaction::Payment)
+        );
+        // Coins do not make a member.
+        let gift = pallet_balances::Call::<Runtime>::transfer_allow_death {
+            dest: account("Stranger").into(),
+            value: 1_000,
+        };
+        assert_ok!(apply(gift.into(), 0, "X").unwrap());
+        let refusal = pallet_quota::TransactionRefusal::Unregistered as u8;
+        assert_eq!(
+            apply(remark(), 0, "Stranger"),
+            invalid(InvalidTransaction::Custom(refusal))
+        );
+    });
+}
+
+#[test]
+fn a_reading_of_a_step_not_closed_yet_waits() {
+    test(|| {
+        begin_block(1);
+        assert_eq!(
+            apply(reading(1, 2, 5), 0, "A"),
+            invalid(InvalidTransaction::Future)
+        );
+        Executive::finalize_block();
+        begin_block(2);
+        assert_ok!(apply(reading(1, 2, 5), 0, "A").unwrap());
+    });
+}
+
+#[test]
+fn readings_are_validated_for_the_block_to_come() {
+    test(|| {
+        begin_block(1);
+        Executive::finalize_block();
+        let validate = |step| {
+            let extrinsic = signed(reading(1, step, 5), 0, &context(), "A");
+            sp_io::storage::start_transaction();
+            let validity = Executive::validate_transaction(
+                TransactionSource::External,
+                extrinsic,
+                System::block_hash(1),
+            );
+            sp_io::storage::rollback_transaction();
+            validity.map(|_| ())
+        };
+        assert_eq!(validate(2), Ok(()));
+        assert_eq!(validate(3), Err(InvalidTransaction::Future.into()));
+    });
+}
+
+#[test]
+fn calls_that_need_wasm_or_bypass_the_pallets_are_filtered() {
+    use frame_system::Call;
+    let refused: [RuntimeCall; 5] = [
+        Call::set_code { code: vec![] }.into(),
+        Call::set_code_without_checks { code: vec![] }.into(),
+        Call::apply_authorized_upgrade { code: vec![] }.into(),
+        Call::set_storage { items: vec![] }.into(),
+        Call::kill_prefix {
+            prefix: vec![],
+            subkeys: 0,
+        }
+        .into(),
+    ];
+    for call in refused {
+        assert!(!CallFilter::contains(&call), "{call:?}");
+    }
+    let transfer =
+        pallet_balances::Call::<Runtime, crate::configs::VotingTokensInstance>::transfer_all {
+            dest: account("Y").into(),
+            keep_alive: false,
+        };
+    assert!(!CallFilter::contains(&RuntimeCall::VotingTokens(
+        transfer.clone()
+    )));
+    test(|| {
+        begin_block(1);
+        let result = apply(RuntimeCall::VotingTokens(transfer), 0, "X").unwrap();
+        assert_eq!(
+            result,
+            Err(frame_system::Error::<Runtime>::CallFiltered.into())
+        );
+    });
+}
+
+#[test]
+fn only_the_council_sets_the_agreement_and_mints_coins() {
+    test(|| {
+        begin_block(1);
+        let mint = pallet_energy_coin::Call::mint {
+            to: account("Y"),
+            amount: 5,
+        };
+        let mint: RuntimeCall = mint.into();
+        assert_eq!(
+            apply(mint.clone(), 0, "Dso").unwrap(),
+            Err(DispatchError::BadOrigin)
+        );
+        let motion = pallet_collective::Call::<Runtime, crate::configs::CouncilInstance>::propose {
+            threshold: 1,
+            proposal: Box::new(mint),
+            length_bound: 1_000,
+        };
+        assert_ok!(apply(RuntimeCall::Council(motion), 0, "X").unwrap());
+        assert_eq!(crate::Balances::free_balance(account("Y")), 5);
+    });
+}
+
+#[test]
+fn the_block_time_is_the_end_of_its_step() {
+    test(|| {
+        begin_block(1);
+        Executive::finalize_block();
+        let now = pallet_timestamp::Now::<Runtime>::get();
+        assert_eq!(now, genesis().timing.genesis_ms + 900_000);
+        let expected_block_ms = <Runtime as pallet_timestamp::Config>::MinimumPeriod::get() * 2;
+        assert_eq!(expected_block_ms, 900_000);
+    });
+}
+
+#[test]
+fn the_code_marker_names_the_version() {
+    let storage = genesis().build_storage().unwrap();
+    assert_eq!(storage.top[&b":code"[..]], b"native:commonwatt-1");
+}
+
+#[test]
+fn clients_are_offered_the_metadata_versions_they_know() {
+    test(|| {
+        let versions = Runtime::metadata_versions();
+        for version in [14, 15, 16] {
+            assert!(versions.contains(&version), "{versions:?}");
+            assert!(Runtime::metadata_at_version(version).is_some());
+        }
+        let text = format!(
+            "{:?}",
+            Runtime::metadata_at_version(15).unwrap().encode().len()
+        );
+        assert!(!text.is_empty());
+    });
+}
+
+#[test]
+fn transaction_extensions_are_those_that_substrate_clients_know() {
+    let metadata =
+        <crate::TxExtension as sp_runtime::traits::TransactionExtension<RuntimeCall>>::metadata();
+    let names: Vec<_> = metadata
+        .iter()
+        .map(|extension| extension.identifier)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "CheckNonZeroSender",
+            "CheckSpecVersion",
+            "CheckTxVersion",
+            "CheckGenesis",
+            "CheckMortality",
+            "CheckNonce",
+            "CheckWeight",
+            "ChargeTransactionPayment",
+        ]
+    );
+}
+
+#[test]
+fn forty_thousand_readings_fit_into_a_block() {
+    use frame_support::dispatch::GetDispatchInfo;
+    let limits = <Runtime as frame_system::Config>::BlockWeights::get();
+    let class = limits.get(frame_support::dispatch::DispatchClass::Normal);
+    let info = reading(1, 1, 1).get_dispatch_info();
+    let extension =
+        <crate::TxExtension as sp_runtime::traits::TransactionExtension<RuntimeCall>>::weight(
+            &crate::transaction::extension(Era::Immortal, 0, 0),
+            &reading(1, 1, 1),
+        );
+    let each = info
+        .call_weight
+        .saturating_add(extension)
+        .saturating_add(class.base_extrinsic);
+    let fit = class.max_total.unwrap().ref_time() / each.ref_time();
+    assert!(fit >= 40_000, "{fit} readings of {each:?}");
+}
+
+#[test]
+fn events_of_a_reading_name_meter_device_and_step() {
+    test(|| {
+        begin_block(1);
+        assert_ok!(apply(reading(9, 1, 15_000), 0, "A").unwrap());
+        let expected = RuntimeEvent::EnergyToken(pallet_energy_token::Event::GenerationReported {
+            meter: MeterId(0),
+            device: account("A"),
+            step: Step(1),
+            sequence: 9,
+            energy: Wh(15_000),
+        });
+        assert!(
+            System::events()
+                .iter()
+                .any(|record| record.event == expected)
+        );
+    });
+}

@@ -8,7 +8,8 @@ use sp_runtime::{
 };
 
 use crate::{
-    AccountId, Address, Hash, Nonce, RuntimeCall, Signature, TxExtension, UncheckedExtrinsic, VERSION,
+    AccountId, Address, Hash, Nonce, RuntimeCall, Signature, TxExtension, UncheckedExtrinsic,
+    VERSION,
 };
 
 /// What of the chain a transaction is signed for.
@@ -25,7 +26,11 @@ pub struct SigningContext {
 impl SigningContext {
     /// Returns the context of transactions that never expire.
     pub fn immortal(genesis_hash: Hash) -> Self {
-        Self { genesis_hash, era: Era::Immortal, era_hash: genesis_hash }
+        Self {
+            genesis_hash,
+            era: Era::Immortal,
+            era_hash: genesis_hash,
+        }
     }
 }
 
@@ -48,7 +53,16 @@ pub type Implicit = ((), u32, u32, Hash, Hash, (), (), ());
 
 /// Returns what a node adds to a transaction's own bytes before its signature is checked.
 pub fn implicit(genesis_hash: Hash, era_hash: Hash) -> Implicit {
-    ((), VERSION.spec_version, VERSION.transaction_version, genesis_hash, era_hash, (), (), ())
+    (
+        (),
+        VERSION.spec_version,
+        VERSION.transaction_version,
+        genesis_hash,
+        era_hash,
+        (),
+        (),
+        (),
+    )
 }
 
 /// Returns the signed transaction of any signer.
@@ -79,5 +93,8 @@ pub fn sign_ed25519(
     pair: &ed25519::Pair,
 ) -> Vec<u8> {
     let signer = AccountId::new(pair.public().0);
-    sign_with(call, nonce, 0, context, signer, |payload| pair.sign(payload).into()).encode()
+    sign_with(call, nonce, 0, context, signer, |payload| {
+        pair.sign(payload).into()
+    })
+    .encode()
 }

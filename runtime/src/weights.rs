@@ -7,7 +7,9 @@ use frame_support::{
     parameter_types,
     weights::{
         RuntimeDbWeight, Weight,
-        constants::{WEIGHT_REF_TIME_PER_MICROS, WEIGHT_REF_TIME_PER_MILLIS, WEIGHT_REF_TIME_PER_SECOND},
+        constants::{
+            WEIGHT_REF_TIME_PER_MICROS, WEIGHT_REF_TIME_PER_MILLIS, WEIGHT_REF_TIME_PER_SECOND,
+        },
     },
 };
 use frame_system::limits::{BlockLength, BlockWeights};

@@ -135,7 +135,12 @@ impl Agreement for SingleValidator {
     fn verify_author(&self, header: &Header, seal: &[u8]) -> Result<(), AgreementError> {
         let number = *header.number();
         let digest = StepDigest::find(header.digest()).ok_or(AgreementError::NoDigest(number))?;
-        let StepDigest::V1 { author, author_rank, winner, .. } = &digest;
+        let StepDigest::V1 {
+            author,
+            author_rank,
+            winner,
+            ..
+        } = &digest;
         if author != &self.account || winner != &self.account || *author_rank != 0 {
             return Err(AgreementError::WrongAuthor {
                 number,
@@ -163,6 +168,8 @@ impl Agreement for SingleValidator {
             .map_err(|_| AgreementError::BadCertificate(number))?;
         let payload = certificate_payload(number, hash);
         let is_good = ed25519::Pair::verify(&signature, payload, &self.vote.public());
-        is_good.then_some(()).ok_or(AgreementError::BadCertificate(number))
+        is_good
+            .then_some(())
+            .ok_or(AgreementError::BadCertificate(number))
     }
 }

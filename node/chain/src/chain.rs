@@ -26,9 +26,7 @@ use sp_state_machine::Backend;
 use tokio::sync::broadcast;
 
 use crate::{
-    Agreement, ChainError, NewHead, Watch,
-    agreement::take_seal,
-    news::Watchers,
+    Agreement, ChainError, NewHead, Watch, agreement::take_seal, news::Watchers,
     validation::AtBlock,
 };
 
@@ -149,12 +147,16 @@ impl Chain {
 
     /// Returns when steps close.
     pub fn timing(&self) -> Result<StepTiming, ChainError> {
-        Ok(self.executor.call(&self.state(None)?, "EnergyApi_timing", ())?)
+        Ok(self
+            .executor
+            .call(&self.state(None)?, "EnergyApi_timing", ())?)
     }
 
     /// Returns the validators and their keys at the best block.
     pub fn validators(&self) -> Result<Vec<(AccountId, SessionKeys)>, ChainError> {
-        Ok(self.executor.call(&self.state(None)?, "RegistryApi_validators", ())?)
+        Ok(self
+            .executor
+            .call(&self.state(None)?, "RegistryApi_validators", ())?)
     }
 
     /// Subscribes to blocks as they become final. Who is too slow misses some, and is told how many.
@@ -165,11 +167,7 @@ impl Chain {
     // ---------------------------------------------------------------------------------- transactions
 
     /// Takes a transaction into the pool.
-    pub fn submit(
-        &self,
-        source: TransactionSource,
-        extrinsic: Vec<u8>,
-    ) -> Result<Hash, PoolError> {
+    pub fn submit(&self, source: TransactionSource, extrinsic: Vec<u8>) -> Result<Hash, PoolError> {
         self.pool.lock().precheck(source, &extrinsic)?;
         let (number, hash) = self.best();
         // Validated without the lock, so that submissions do not wait for each other.
@@ -193,14 +191,21 @@ impl Chain {
         source: TransactionSource,
         extrinsic: Vec<u8>,
     ) -> Result<(Hash, Watch), PoolError> {
-        let watch = self.watchers.lock().watch(commonwatt_txpool::hash_of(&extrinsic));
+        let watch = self
+            .watchers
+            .lock()
+            .watch(commonwatt_txpool::hash_of(&extrinsic));
         let hash = self.submit(source, extrinsic)?;
         Ok((hash, watch))
     }
 
     /// Returns the transactions of the pool, ready ones first.
     pub fn pending(&self) -> Vec<Arc<[u8]>> {
-        self.pool.lock().pending().map(|transaction| transaction.extrinsic.clone()).collect()
+        self.pool
+            .lock()
+            .pending()
+            .map(|transaction| transaction.extrinsic.clone())
+            .collect()
     }
 
     /// Returns how full the pool is.
@@ -229,12 +234,14 @@ impl Chain {
         output
     }
 
-    /// Verifies signatures ahead, on all cores, against the best block.
-    pub(crate) fn preverify<Bytes: AsRef<[u8]> + Sync>(&self, extrinsics: &[Bytes]) {
+    /// Verifies signatures ahead, on all cores, so that taking the transactions in is faster. Changes
+    /// nothing else.
+    pub fn preverify<Bytes: AsRef<[u8]> + Sync>(&self, extrinsics: &[Bytes]) {
         let next = self.best().0.saturating_add(1);
-        self.executor.preverify(extrinsics, self.genesis_hash, next, |number| {
-            self.db.hash_of(number).ok().flatten()
-        });
+        self.executor
+            .preverify(extrinsics, self.genesis_hash, next, |number| {
+                self.db.hash_of(number).ok().flatten()
+            });
     }
 
     // ---------------------------------------------------------------------------------- blocks
@@ -258,16 +265,27 @@ impl Chain {
         };
         let parent = self.header(&parent_hash)?;
         let state = self.db.working_state_at(&parent_hash)?;
-        let draft = BlockDraft { parent, digest, closes_at_ms: timing.closes_at_ms(step) };
+        let draft = BlockDraft {
+            parent,
+            digest,
+            closes_at_ms: timing.closes_at_ms(step),
+        };
         let (candidates, hashes): (Vec<_>, Vec<_>) = self
             .pool
             .lock()
             .ready()
             .map(|transaction| (transaction.extrinsic.clone(), transaction.hash))
             .unzip();
-        let built = self.executor.build_block(&state, &draft, &candidates, limits)?;
+        let built = self
+            .executor
+            .build_block(&state, &draft, &candidates, limits)?;
         drop(state);
-        let Built { mut header, body, changes, outcomes } = built;
+        let Built {
+            mut header,
+            body,
+            changes,
+            outcomes,
+        } = built;
         let seal = agreement.seal(&header.hash());
         header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
         let hash = header.hash();
@@ -278,7 +296,10 @@ impl Chain {
             .zip(&outcomes)
             .filter_map(|(hash, outcome)| Some((*hash, refusal_of(outcome)?)))
             .collect();
-        let postponed = outcomes.iter().filter(|outcome| **outcome == Outcome::Postponed).count();
+        let postponed = outcomes
+            .iter()
+            .filter(|outcome| **outcome == Outcome::Postponed)
+            .count();
         let authored = Authored {
             hash,
             header: header.clone(),
@@ -286,7 +307,11 @@ impl Chain {
             refused: refused.len(),
             postponed,
         };
-        let block = StoredBlock { header, body, justification: Some(certificate) };
+        let block = StoredBlock {
+            header,
+            body,
+            justification: Some(certificate),
+        };
         self.store_and_announce(block, hash, changes, refused, mode)?;
         Ok(Some(authored))
     }
@@ -295,12 +320,21 @@ impl Chain {
     /// announces it.
     pub fn import(&self, block: StoredBlock, mode: CommitMode) -> Result<Hash, ChainError> {
         let _one_at_a_time = self.writing.lock();
-        let StoredBlock { header, body, justification } = block;
+        let StoredBlock {
+            header,
+            body,
+            justification,
+        } = block;
         let (best, best_hash) = self.best();
         let number = *header.number();
         if number != best.saturating_add(1) || *header.parent_hash() != best_hash {
             let parent = *header.parent_hash();
-            return Err(ChainError::NotNext { number, parent, best, best_hash });
+            return Err(ChainError::NotNext {
+                number,
+                parent,
+                best,
+                best_hash,
+            });
         }
         let hash = header.hash();
         let mut unsealed = header.clone();
@@ -314,13 +348,20 @@ impl Chain {
         let state = self.db.working_state_at(&best_hash)?;
         let changes = self.executor.execute_block(&state, &unsealed, &body)?;
         drop(state);
-        let block = StoredBlock { header, body, justification };
+        let block = StoredBlock {
+            header,
+            body,
+            justification,
+        };
         self.store_and_announce(block, hash, changes, Vec::new(), mode)?;
         Ok(hash)
     }
 
     fn header(&self, hash: &Hash) -> Result<Header, ChainError> {
-        Ok(self.db.header(hash)?.ok_or(StateError::UnknownBlock { hash: *hash })?)
+        Ok(self
+            .db
+            .header(hash)?
+            .ok_or(StateError::UnknownBlock { hash: *hash })?)
     }
 
     fn store_and_announce(
@@ -332,7 +373,11 @@ impl Chain {
         mode: CommitMode,
     ) -> Result<(), ChainError> {
         let header = block.header.clone();
-        let extrinsics: Vec<_> = block.body.iter().map(|bytes| extrinsic_hash(bytes)).collect();
+        let extrinsics: Vec<_> = block
+            .body
+            .iter()
+            .map(|bytes| extrinsic_hash(bytes))
+            .collect();
         let BlockChanges { nodes, storage, .. } = changes;
         self.db.commit_block(
             NewBlock {
@@ -359,7 +404,12 @@ impl Chain {
         });
         self.watchers.lock().sweep();
         // Nobody listening is no fault.
-        let _ = self.heads.send(Arc::new(NewHead { hash, header, storage, extrinsics }));
+        let _ = self.heads.send(Arc::new(NewHead {
+            hash,
+            header,
+            storage,
+            extrinsics,
+        }));
         Ok(())
     }
 }

@@ -25,7 +25,9 @@ pub enum ChainError {
     #[error(transparent)]
     Agreement(#[from] AgreementError),
     /// The block does not follow the best block.
-    #[error("block {number} with parent {parent:?} does not follow the best block {best} ({best_hash:?})")]
+    #[error(
+        "block {number} with parent {parent:?} does not follow the best block {best} ({best_hash:?})"
+    )]
     NotNext {
         /// The block's number.
         number: u32,

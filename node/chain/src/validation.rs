@@ -11,9 +11,7 @@ use pallet_energy_token::Call as EnergyCall;
 use rayon::prelude::*;
 use sp_runtime::{
     generic::Preamble,
-    transaction_validity::{
-        InvalidTransaction, TransactionSource, TransactionValidityError,
-    },
+    transaction_validity::{InvalidTransaction, TransactionSource, TransactionValidityError},
 };
 
 use crate::chain::Chain;
@@ -29,7 +27,10 @@ pub(crate) struct AtBlock<'a> {
 
 impl AtBlock<'_> {
     fn state(&self) -> Result<State, Refusal> {
-        self.chain.db().state_at(&self.hash).map_err(|error| Refusal::RuntimePanic(error.to_string()))
+        self.chain
+            .db()
+            .state_at(&self.hash)
+            .map_err(|error| Refusal::RuntimePanic(error.to_string()))
     }
 
     fn validate_on(&self, state: &State, source: TransactionSource, bytes: &[u8]) -> Verdict {
@@ -44,11 +45,19 @@ impl AtBlock<'_> {
             .validate_transaction(state, self.hash, source, extrinsic)
             .map_err(Refusal::RuntimePanic)?;
         match validity {
-            Ok(validity) => Ok(Checked { validity, sender, lane }),
+            Ok(validity) => Ok(Checked {
+                validity,
+                sender,
+                lane,
+            }),
             Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => {
                 // A reading of step `s` can be in block `s`, so it is tried again when `s − 1` is best.
                 let retry_at = reported.map(|step| step.0.saturating_sub(1));
-                Err(Refusal::NotYet { sender, lane, retry_at })
+                Err(Refusal::NotYet {
+                    sender,
+                    lane,
+                    retry_at,
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -61,7 +70,10 @@ impl TransactionValidator for AtBlock<'_> {
     }
 
     fn validate_batch(&self, batch: &[(TransactionSource, Arc<[u8]>)]) -> Vec<Verdict> {
-        let bytes: Vec<_> = batch.iter().map(|(_, extrinsic)| extrinsic.clone()).collect();
+        let bytes: Vec<_> = batch
+            .iter()
+            .map(|(_, extrinsic)| extrinsic.clone())
+            .collect();
         self.chain.preverify(&bytes);
         batch
             .par_chunks(CHUNK)

@@ -1,0 +1,260 @@
+//! Chain specs: one JSON format, which names a chain and holds its genesis as people write it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use commonwatt_executor::Executor;
+use commonwatt_runtime::{
+    Hash,
+    configs::SS58_PREFIX,
+    genesis::{CommunityGenesis, Finding},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Largest chain spec file that is read, in bytes.
+const SPEC_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What kind of chain it is, for people and their wallets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChainType {
+    /// One node on one machine; well-known keys.
+    Development,
+    /// Several nodes on one machine; well-known keys.
+    Local,
+    /// A real community.
+    Live,
+}
+
+/// A chain: its names, its properties for wallets, and its genesis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChainSpec {
+    /// Name for people.
+    pub name: String,
+    /// Name of its folder: letters, digits, `-` and `_`.
+    pub id: String,
+    /// What kind of chain it is.
+    pub chain_type: ChainType,
+    /// Peers to begin with.
+    #[serde(default)]
+    pub boot_nodes: Vec<String>,
+    /// Keeps the messages of different chains apart.
+    pub protocol_id: String,
+    /// `ss58Format`, `tokenSymbol`, `tokenDecimals`.
+    pub properties: Map<String, Value>,
+    /// Everything decided before the first step.
+    pub genesis: CommunityGenesis,
+}
+
+/// Why a chain spec cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error("cannot read the chain spec {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is larger than any spec.
+    #[error("the chain spec {0} is larger than 64 MiB: is it another file?")]
+    TooLarge(PathBuf),
+    /// The file is not a chain spec.
+    #[error("the chain spec {path} is not valid at line {line}, column {column}: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        line: usize,
+        /// Where.
+        column: usize,
+        /// What the parser expected.
+        reason: String,
+    },
+    /// The chain's id cannot name a folder.
+    #[error("the chain id {0:?} may have letters, digits, - and _ only, 64 at most")]
+    Id(String),
+    /// The genesis contradicts itself.
+    #[error("the chain spec's genesis has {count} error(s): {errors}")]
+    Genesis {
+        /// How many.
+        count: usize,
+        /// All of them.
+        errors: String,
+    },
+}
+
+impl ChainSpec {
+    /// Reads and checks a chain spec.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        let read_error = |source| SpecError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        if fs::metadata(path).map_err(read_error)?.len() > SPEC_BYTES_MAX {
+            return Err(SpecError::TooLarge(path.to_owned()));
+        }
+        let text = fs::read(path).map_err(read_error)?;
+        let spec: Self = serde_json::from_slice(&text).map_err(|error| SpecError::Parse {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+            reason: error.to_string(),
+        })?;
+        spec.verify()?;
+        Ok(spec)
+    }
+
+    /// Checks that a chain can begin like this.
+    pub fn verify(&self) -> Result<(), SpecError> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(is_name) {
+            return Err(SpecError::Id(self.id.clone()));
+        }
+        let errors: Vec<_> = self
+            .genesis
+            .check()
+            .into_iter()
+            .filter_map(|finding| match finding {
+                Finding::Error(error) => Some(error),
+                Finding::Note(_) => None,
+            })
+            .collect();
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(SpecError::Genesis {
+            count: errors.len(),
+            errors: errors.join("; "),
+        })
+    }
+
+    /// Returns the spec as it is written to a file.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("a spec has string keys and no foreign types");
+        text.push('\n');
+        text
+    }
+
+    /// Returns the hash of block 0, which names the chain.
+    pub fn genesis_hash(&self) -> Result<Hash, SpecError> {
+        let storage = self
+            .genesis
+            .build_storage()
+            .map_err(|errors| SpecError::Genesis { count: 1, errors })?;
+        Ok(Executor::build_genesis(storage).header.hash())
+    }
+
+    /// Returns the properties every chain of ours has.
+    pub fn default_properties() -> Map<String, Value> {
+        let mut properties = Map::new();
+        properties.insert("ss58Format".into(), json!(SS58_PREFIX));
+        properties.insert("tokenSymbol".into(), json!("CWC"));
+        properties.insert("tokenDecimals".into(), json!(6));
+        properties
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::community;
+    use commonwatt_community_data::Community;
+
+    fn spec() -> ChainSpec {
+        let community = Community::demo().unwrap();
+        community::dev_spec(&community, community::KeyKind::Static)
+    }
+
+    fn refused(change: impl FnOnce(&mut ChainSpec)) -> String {
+        let mut spec = spec();
+        change(&mut spec);
+        spec.verify().unwrap_err().to_string()
+    }
+
+    fn read(text: &str) -> Result<ChainSpec, SpecError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spec.json");
+        fs::write(&path, text).unwrap();
+        ChainSpec::read(&path)
+    }
+
+    #[test]
+    fn a_spec_survives_its_own_format() {
+        let spec = spec();
+        assert_eq!(read(&spec.to_json()).unwrap(), spec);
+        assert_eq!(spec.genesis_hash().unwrap(), spec.genesis_hash().unwrap());
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = ChainSpec::read(Path::new("no-such.json"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no-such.json"), "{error}");
+    }
+
+    #[test]
+    fn broken_json_is_located() {
+        let text = spec().to_json().replacen("\"name\"", "\"nome\"", 1);
+        let error = read(&text).unwrap_err().to_string();
+        assert!(
+            error.contains("line 2") && error.contains("nome"),
+            "{error}"
+        );
+        let error = read("{").unwrap_err().to_string();
+        assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn impossible_genesis_values_are_refused_with_what_to_do() {
+        let error = refused(|spec| spec.genesis.timing.settle_delay_ms = 6_000);
+        assert!(
+            error.contains("settleDelayMs must be less than stepMs"),
+            "{error}"
+        );
+        let error = refused(|spec| spec.genesis.retention = 96);
+        assert!(
+            error.contains("retention must be more than correctionWindow"),
+            "{error}"
+        );
+        let error = refused(|spec| spec.genesis.validators.clear());
+        assert!(error.contains("nobody would make a block"), "{error}");
+        let error = refused(|spec| spec.genesis.dsos.clear());
+        assert!(error.contains("neutral metering party"), "{error}");
+        let error = refused(|spec| spec.genesis.meters[3].info.capacity_w = 0);
+        assert!(error.contains("meter 3"), "{error}");
+        let error =
+            refused(|spec| spec.genesis.meters[4].device = spec.genesis.meters[3].device.clone());
+        assert!(error.contains("meter 4"), "{error}");
+        let error = refused(|spec| {
+            let member = spec.genesis.members[0].clone();
+            spec.genesis.members.push(member);
+        });
+        assert!(error.contains("listed twice"), "{error}");
+        let error = refused(|spec| spec.id = "../else".into());
+        assert!(error.contains("letters, digits"), "{error}");
+    }
+
+    #[test]
+    fn shares_that_do_not_sum_to_one_are_refused() {
+        let error = refused(|spec| {
+            let Some(agreement) = &mut spec.genesis.agreement else {
+                panic!("the demo has one")
+            };
+            let pallet_virtual_meter::KeyTerms::Static { shares, .. } = &mut agreement.key else {
+                panic!("the demo's key is static")
+            };
+            shares[0].1.0 += 1;
+        });
+        assert!(
+            error.contains("must sum to 1000000, not 1000001"),
+            "{error}"
+        );
+    }
+}
