@@ -37,7 +37,7 @@ pub struct DevCommand {
     #[arg(long, conflicts_with = "base_path")]
     tmp: bool,
     /// Length of a step in milliseconds, for a new chain [default: 6000]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..=900_000))]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(250..=900_000))]
     step_ms: Option<u64>,
     /// How a new chain's community shares its energy
     #[arg(long, value_enum, value_name = "KEY")]

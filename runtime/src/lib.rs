@@ -15,6 +15,7 @@
 pub mod apis;
 mod calls;
 pub mod configs;
+pub mod example;
 pub mod genesis;
 pub mod signature;
 pub mod transaction;

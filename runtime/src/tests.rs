@@ -2,18 +2,15 @@
 
 use codec::Encode;
 use commonwatt_primitives::{
-    AccountId, Bps, MeterClass, MeterId, MeterKind, Ppm, Quality, Step, StepTiming, Wh,
+    AccountId, MeterId, Quality, Step, Wh,
     digest::{Punctuality, StepDigest},
-    keys::SessionKeys,
-    metering::MeterInfo,
 };
 use frame_support::{
     assert_ok,
     traits::{Contains, Get},
 };
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
-use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
-use sp_core::{Pair, ed25519, sr25519};
+use sp_core::{Pair, sr25519};
 use sp_io::TestExternalities;
 use sp_runtime::{
     ApplyExtrinsicResult, Digest, DispatchError,
@@ -25,79 +22,9 @@ use sp_runtime::{
 use crate::{
     Executive, Hash, Header, Runtime, RuntimeCall, RuntimeEvent, System, UncheckedExtrinsic,
     calls::CallFilter,
-    genesis::{CommunityGenesis, GenesisMeter, GenesisValidator},
+    example::{account, genesis, pair},
     transaction::{SigningContext, sign_with},
 };
-
-fn pair(name: &str) -> ed25519::Pair {
-    ed25519::Pair::from_string(&format!("//{name}"), None).unwrap()
-}
-
-fn account(name: &str) -> AccountId {
-    AccountId::new(pair(name).public().0)
-}
-
-fn meter(kind: MeterKind, owner: &str) -> MeterInfo<AccountId> {
-    MeterInfo {
-        kind,
-        owner: account(owner),
-        beneficiary: account(owner),
-        class: MeterClass::B,
-        pulses_per_kwh: 1_000,
-        capacity_w: 10_000,
-        loss: Bps(0),
-        efficiency: Bps::FULL,
-        storage_pair: None,
-        commissioned: Step(1),
-        retired: None,
-    }
-}
-
-/// X and Y share two generators as in [D] Table 1: 8 of 25 kWh to X, 17 to Y.
-fn genesis() -> CommunityGenesis {
-    CommunityGenesis {
-        timing: StepTiming {
-            genesis_ms: 1_700_000_000_000,
-            metered_ms: 86_400_000,
-            ..StepTiming::PRODUCTION
-        },
-        dsos: vec![account("Dso")],
-        members: vec![account("X"), account("Y")],
-        council: vec![account("X")],
-        validators: vec![GenesisValidator {
-            account: account("X"),
-            keys: SessionKeys {
-                vote: pair("X").public(),
-                beacon: sr25519::Pair::from_string("//X", None).unwrap().public(),
-            },
-        }],
-        meters: vec![
-            GenesisMeter {
-                info: meter(MeterKind::Generation, "X"),
-                device: Some(account("A")),
-            },
-            GenesisMeter {
-                info: meter(MeterKind::Generation, "Y"),
-                device: Some(account("B")),
-            },
-        ],
-        coins: vec![(account("X"), 1_000_000)],
-        agreement: Some(GenesisAgreement {
-            key: KeyTerms::Static {
-                capped: false,
-                shares: vec![(account("X"), Ppm(320_000)), (account("Y"), Ppm(680_000))],
-            },
-            community_account: account("Community"),
-            loss_account: account("Losses"),
-        }),
-        correction_window: 96,
-        retention: 200,
-        plausibility_tolerance: Bps(11_000),
-        voting_tokens_per_wh: Bps(100),
-        quotas: Default::default(),
-        mpe_table: Default::default(),
-    }
-}
 
 fn test(story: impl FnOnce()) {
     let storage = genesis().build_storage().unwrap();

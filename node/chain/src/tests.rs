@@ -1,1 +1,389 @@
-//! The chain on the real runtime and database.
+//! The chain on the real runtime and a real database.
+
+use std::sync::Arc;
+
+use codec::Encode;
+use commonwatt_executor::{BuildLimits, Executor};
+use commonwatt_primitives::{
+    Quality, Step, StepTiming, Wh,
+    digest::{ENGINE_ID, Punctuality},
+};
+use commonwatt_runtime::{
+    Hash, RuntimeCall,
+    example::{account, genesis, pair},
+    transaction::{SigningContext, sign_ed25519},
+};
+use commonwatt_storage::{
+    ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock,
+};
+use commonwatt_txpool::{PoolError, TransactionStatus};
+use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
+use pallet_virtual_meter::{StepSummary, Trace};
+use sp_core::Pair;
+use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::TransactionSource};
+use tempfile::TempDir;
+
+use crate::{Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SingleValidator};
+
+const EXTERNAL: TransactionSource = TransactionSource::External;
+const TIMING: StepTiming =
+    StepTiming { genesis_ms: 1_700_000_000_000, ..StepTiming::PRODUCTION };
+
+fn open_in(folder: &TempDir, kind: DatabaseKind) -> Result<Chain, String> {
+    let config = DbConfig { kind, ..DbConfig::default() };
+    let db = ChainDb::open(&folder.path().join("db"), config).map_err(|error| error.to_string())?;
+    let storage = genesis().build_storage().unwrap();
+    let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default())
+        .map_err(|error| error.to_string())?;
+    let keys = chain.validators().unwrap().remove(0).1;
+    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    chain.set_agreement(Arc::new(agreement));
+    Ok(chain)
+}
+
+fn open() -> (Chain, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let chain = open_in(&folder, DatabaseKind::Sled).unwrap();
+    (chain, folder)
+}
+
+fn reading(step: u32, energy: u64) -> RuntimeCall {
+    let reading =
+        Measurement::Interval { energy: Wh(energy), version: 1, quality: Quality::Measured };
+    EnergyCall::report { sequence: u64::from(step), report: Report { step: Step(step), reading } }
+        .into()
+}
+
+fn signed(chain: &Chain, call: RuntimeCall, nonce: u32, by: &str) -> Vec<u8> {
+    sign_ed25519(call, nonce, &SigningContext::immortal(chain.genesis_hash()), &pair(by))
+}
+
+fn submit(chain: &Chain, call: RuntimeCall, nonce: u32, by: &str) -> Result<Hash, PoolError> {
+    chain.submit(EXTERNAL, signed(chain, call, nonce, by))
+}
+
+fn author_with(chain: &Chain, punctuality: Punctuality) -> Authored {
+    let limits = BuildLimits { bytes_max: 1 << 20, misfits_max: 8, is_over: &|| false };
+    chain.author_next(&TIMING, punctuality, &limits, CommitMode::Durable).unwrap().unwrap()
+}
+
+fn author(chain: &Chain) -> Authored {
+    author_with(chain, Punctuality::OnTime)
+}
+
+fn remark(text: &[u8]) -> RuntimeCall {
+    frame_system::Call::remark { remark: text.to_vec() }.into()
+}
+
+fn cause(result: Result<Hash, PoolError>) -> String {
+    result.unwrap_err().cause()
+}
+
+#[test]
+fn a_reading_is_pooled_built_stored_and_traced() {
+    let (chain, _folder) = open();
+    submit(&chain, reading(1, 15_000), 0, "A").unwrap();
+    submit(&chain, reading(1, 10_000), 0, "B").unwrap();
+    let block = author(&chain);
+    // The timestamp and the two readings.
+    assert_eq!(block.extrinsics, 3);
+    assert_eq!(chain.best(), (1, block.hash));
+
+    let state = chain.state(None).unwrap();
+    let trace: Option<Trace<commonwatt_primitives::AccountId>> =
+        chain.executor().call(&state, "EnergyApi_trace", (Step(1), account("X"))).unwrap();
+    assert_eq!(trace.unwrap().allocated, Wh(8_000));
+    assert_eq!(chain.pool_status().ready.total(), 0);
+}
+
+#[test]
+fn a_chain_goes_on_where_it_stopped_on_either_back_end() {
+    for kind in [DatabaseKind::Sled, DatabaseKind::Redb] {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = open_in(&folder, kind).unwrap();
+        submit(&chain, reading(1, 500), 0, "A").unwrap();
+        let block = author(&chain);
+        drop(chain);
+        let chain = open_in(&folder, kind).unwrap();
+        assert_eq!(chain.best(), (1, block.hash));
+        submit(&chain, reading(2, 700), 1, "A").unwrap();
+        assert_eq!(author(&chain).extrinsics, 2);
+    }
+}
+
+#[test]
+fn watchers_hear_of_a_transaction_until_it_is_final() {
+    let (chain, _folder) = open();
+    let extrinsic = signed(&chain, reading(1, 5), 0, "A");
+    let (_, mut watch) = chain.submit_and_watch(EXTERNAL, extrinsic).unwrap();
+    assert_eq!(watch.try_recv(), Ok(TransactionStatus::Ready));
+    let block = author(&chain);
+    assert_eq!(watch.try_recv(), Ok(TransactionStatus::InBlock(block.hash)));
+    assert_eq!(watch.try_recv(), Ok(TransactionStatus::Finalized(block.hash)));
+    assert!(watch.try_recv().is_err());
+}
+
+#[test]
+fn heads_are_announced_with_what_they_wrote() {
+    let (chain, _folder) = open();
+    let mut heads = chain.subscribe_heads();
+    let block = author(&chain);
+    let head = heads.try_recv().unwrap();
+    assert_eq!(head.hash, block.hash);
+    assert!(!head.storage.is_empty());
+    assert!(head.storage.is_sorted_by(|one, other| one.0 < other.0));
+}
+
+#[test]
+fn readings_of_missed_steps_wait_for_their_own_blocks() {
+    let (chain, _folder) = open();
+    for (nonce, step) in [(0, 1), (1, 2), (2, 3)] {
+        submit(&chain, reading(step, 100 * u64::from(step)), nonce, "A").unwrap();
+    }
+    for step in 1..=3 {
+        let block = author_with(&chain, Punctuality::Late);
+        assert_eq!(block.extrinsics, 2, "block {step}");
+        let state = chain.state(None).unwrap();
+        let summary: Option<StepSummary> =
+            chain.executor().call(&state, "EnergyApi_step_summary", Step(step)).unwrap();
+        assert_eq!(summary.unwrap().generated, Wh(100 * u64::from(step)));
+    }
+}
+
+#[test]
+fn a_late_reading_makes_a_new_version_of_its_own_step() {
+    let (chain, _folder) = open();
+    author(&chain);
+    submit(&chain, reading(1, 900), 0, "A").unwrap();
+    author(&chain);
+    let state = chain.state(None).unwrap();
+    let summary = |step| -> StepSummary {
+        let answer: Option<_> =
+            chain.executor().call(&state, "EnergyApi_step_summary", Step(step)).unwrap();
+        answer.unwrap()
+    };
+    assert_eq!((summary(1).version, summary(1).generated), (2, Wh(900)));
+    assert_eq!((summary(2).version, summary(2).generated), (1, Wh(0)));
+}
+
+#[test]
+fn bytes_that_are_no_transaction_are_refused() {
+    let (chain, _folder) = open();
+    let good = signed(&chain, reading(1, 5), 0, "A");
+    let truncated = good[..good.len() - 3].to_vec();
+    let mut overlong = good.clone();
+    overlong.push(0);
+    let deep = [vec![0xff; 4], vec![0x84; 100]].concat();
+    for bytes in [vec![], vec![0], truncated, overlong, deep] {
+        let error = chain.submit(EXTERNAL, bytes).unwrap_err();
+        assert_eq!(error.rpc_code(), 1010, "{error}");
+    }
+    let oversized = vec![0; 1 << 20];
+    assert!(chain.submit(EXTERNAL, oversized).is_err());
+    // Whatever came in, the next block comes.
+    assert_eq!(author(&chain).extrinsics, 1);
+}
+
+#[test]
+fn every_single_byte_changed_is_refused() {
+    let (chain, _folder) = open();
+    let good = signed(&chain, reading(1, 5), 0, "A");
+    for position in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[position] ^= 0x01;
+        assert!(chain.submit(EXTERNAL, bytes).is_err(), "byte {position}");
+    }
+    assert!(chain.submit(EXTERNAL, good).is_ok());
+}
+
+#[test]
+fn wrong_signers_nonces_and_chains_are_refused_with_a_reason() {
+    let (chain, _folder) = open();
+    let stranger = cause(submit(&chain, remark(b"x"), 0, "Stranger"));
+    assert!(stranger.contains("not registered"), "{stranger}");
+
+    author(&chain);
+    submit(&chain, remark(b"x"), 0, "X").unwrap();
+    author(&chain);
+    let stale = cause(submit(&chain, remark(b"y"), 0, "X"));
+    assert!(stale.contains("nonce 0, expected 1"), "{stale}");
+
+    let elsewhere = SigningContext::immortal(Hash::repeat_byte(9));
+    let foreign = sign_ed25519(remark(b"x"), 1, &elsewhere, &pair("X"));
+    let foreign = cause(chain.submit(EXTERNAL, foreign));
+    assert!(foreign.contains("signature"), "{foreign}");
+}
+
+#[test]
+fn a_call_that_fails_is_in_the_block_and_changes_nothing() {
+    let (chain, _folder) = open();
+    // A retired, unknown or foreign meter's device, a replay, an implausible reading: the pallet refuses.
+    submit(&chain, reading(1, u64::MAX), 0, "A").unwrap();
+    assert_eq!(author(&chain).extrinsics, 2);
+    let state = chain.state(None).unwrap();
+    let summary: Option<StepSummary> =
+        chain.executor().call(&state, "EnergyApi_step_summary", Step(1)).unwrap();
+    assert_eq!(summary.unwrap().generated, Wh(0));
+}
+
+/// Makes a block on one chain, so that another can be asked to import it.
+fn foreign_block() -> StoredBlock {
+    let (chain, _folder) = open();
+    submit(&chain, reading(1, 5), 0, "A").unwrap();
+    let block = author(&chain);
+    chain.db().block(&block.hash).unwrap().unwrap()
+}
+
+#[test]
+fn a_block_made_elsewhere_is_imported() {
+    let (chain, _folder) = open();
+    let block = foreign_block();
+    let hash = block.header.hash();
+    assert_eq!(chain.import(block, CommitMode::Durable).unwrap(), hash);
+    assert_eq!(chain.best(), (1, hash));
+}
+
+#[test]
+fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
+    let (chain, _folder) = open();
+    let refuse = |change: &dyn Fn(&mut StoredBlock)| {
+        let mut block = foreign_block();
+        change(&mut block);
+        let error = chain.import(block, CommitMode::Durable).unwrap_err();
+        assert_eq!(chain.best().0, 0);
+        error
+    };
+    let error = refuse(&|block| block.header.number = 2);
+    assert!(matches!(error, ChainError::NotNext { number: 2, best: 0, .. }), "{error}");
+    let error = refuse(&|block| block.header.parent_hash = Hash::repeat_byte(1));
+    assert!(matches!(error, ChainError::NotNext { .. }), "{error}");
+    let error = refuse(&|block| {
+        block.header.digest_mut().pop();
+    });
+    assert!(matches!(error, ChainError::Agreement(AgreementError::NoSeal(1))), "{error}");
+    let error = refuse(&|block| block.header.state_root = Hash::repeat_byte(1));
+    assert!(matches!(error, ChainError::Agreement(AgreementError::BadSeal(1))), "{error}");
+    let error = refuse(&|block| block.justification = None);
+    assert!(matches!(error, ChainError::Agreement(AgreementError::BadCertificate(1))), "{error}");
+
+    // A forger with the validator's key still cannot change what execution gives.
+    let reseal = |block: &mut StoredBlock| {
+        block.header.digest_mut().pop();
+        let keys = genesis().validators.remove(0).keys;
+        let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+        let seal = agreement.seal(&block.header.hash());
+        block.header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
+        block.justification = Some(agreement.certify(1, &block.header.hash()));
+    };
+    let error = refuse(&|block| {
+        block.header.state_root = Hash::repeat_byte(1);
+        reseal(block);
+    });
+    assert!(error.to_string().contains("Storage root must match"), "{error}");
+    let error = refuse(&|block| {
+        block.body.pop();
+        reseal(block);
+    });
+    assert!(error.to_string().contains("invalid"), "{error}");
+    let error = refuse(&|block| {
+        block.body.push(vec![1, 2, 3]);
+        reseal(block);
+    });
+    assert!(error.to_string().contains("extrinsic 2 of the block does not decode"), "{error}");
+    let error = refuse(&|block| {
+        // Another time than the step's end: a middle byte of the compact moment.
+        let middle = block.body[0].len() - 3;
+        block.body[0][middle] ^= 1;
+        reseal(block);
+    });
+    assert!(error.to_string().contains("block time must be"), "{error}");
+
+    chain.import(foreign_block(), CommitMode::Durable).unwrap();
+    assert_eq!(chain.best().0, 1);
+}
+
+#[test]
+fn a_database_of_another_chain_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open_in(&folder, DatabaseKind::Sled).unwrap());
+    let db = ChainDb::open(&folder.path().join("db"), DbConfig::default()).unwrap();
+    let mut other = genesis();
+    other.retention = 300;
+    let result =
+        Chain::open(db, Executor::new(), other.build_storage().unwrap(), ChainConfig::default());
+    let error = result.err().unwrap().to_string();
+    assert!(error.contains("another chain"), "{error}");
+}
+
+#[test]
+fn a_database_in_use_is_refused() {
+    let (_chain, folder) = open();
+    let error = open_in(&folder, DatabaseKind::Sled).err().unwrap();
+    assert!(error.contains("in use") || error.contains("another process"), "{error}");
+}
+
+#[test]
+fn a_runtime_this_binary_does_not_know_stops_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = ChainDb::open(&folder.path().join("db"), DbConfig::default()).unwrap();
+    let mut storage = genesis().build_storage().unwrap();
+    storage.top.insert(b":code".to_vec(), b"native:commonwatt-99".to_vec());
+    let error =
+        Chain::open(db, Executor::new(), storage, ChainConfig::default()).err().unwrap();
+    assert!(matches!(error, ChainError::UnknownRuntime { .. }), "{error}");
+    assert!(error.to_string().contains("native:commonwatt-99"), "{error}");
+}
+
+#[test]
+fn a_validator_with_the_wrong_key_is_told_both_keys() {
+    let keys = genesis().validators.remove(0).keys;
+    let error = SingleValidator::new(account("X"), &keys, pair("Y")).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains(&hex(&keys.vote.0)) && text.contains(&hex(&pair("Y").public().0)), "{text}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn pruned_states_are_said_to_be_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = DbConfig { pruning: commonwatt_storage::StatePruning::Keep(2), ..DbConfig::default() };
+    let db = ChainDb::open(&folder.path().join("db"), config).unwrap();
+    let storage = genesis().build_storage().unwrap();
+    let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
+    let keys = genesis().validators.remove(0).keys;
+    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    chain.set_agreement(Arc::new(agreement));
+    let hashes: Vec<_> = (0..6).map(|_| author(&chain).hash).collect();
+    assert!(chain.state(Some(hashes[5])).is_ok());
+    let error = chain.state(Some(hashes[0])).err().unwrap().to_string();
+    assert!(error.contains("discarded") || error.contains("pruned"), "{error}");
+    assert!(chain.state(Some(Hash::repeat_byte(3))).is_err());
+    // The block itself is never discarded.
+    assert!(chain.db().block(&hashes[0]).unwrap().is_some());
+}
+
+#[test]
+fn many_transactions_are_taken_in_as_one() {
+    let (chain, _folder) = open();
+    let mut batch: Vec<_> =
+        (0..40).map(|nonce| signed(&chain, remark(&[1]), nonce, "X")).collect();
+    let mut forged = batch[7].clone();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    batch.push(forged);
+    let results = chain.submit_many(EXTERNAL, batch);
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 40);
+    assert!(results[40].is_err());
+    assert_eq!(author(&chain).extrinsics, 41);
+    let nonce = chain.next_nonce(&account("X")).unwrap();
+    assert_eq!(nonce, 40);
+    let state = chain.state(None).unwrap();
+    let encoded = chain
+        .executor()
+        .call_raw(&state, "AccountNonceApi_account_nonce", &account("X").encode())
+        .unwrap();
+    assert_eq!(encoded, 40u32.encode());
+}

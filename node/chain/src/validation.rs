@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use codec::DecodeAll;
-use commonwatt_primitives::{AccountId, Step};
+use commonwatt_primitives::{AccountId, Nonce, Role, Step};
 use commonwatt_runtime::{Address, Hash, RuntimeCall, UncheckedExtrinsic};
 use commonwatt_storage::State;
 use commonwatt_txpool::{Account, Checked, Lane, Refusal, TransactionValidator, Verdict};
 use pallet_energy_token::Call as EnergyCall;
+use pallet_quota::TransactionRefusal;
 use rayon::prelude::*;
 use sp_runtime::{
     generic::Preamble,
@@ -37,6 +38,7 @@ impl AtBlock<'_> {
         let extrinsic = UncheckedExtrinsic::decode_all(&mut &bytes[..])
             .map_err(|error| Refusal::Malformed(error.to_string()))?;
         let sender = sender_of(&extrinsic).map(|who| Account::from(who.clone()));
+        let nonce = nonce_of(&extrinsic);
         let lane = lane_of(&extrinsic.function);
         let reported = reported_step(&extrinsic.function);
         let validity = self
@@ -59,7 +61,40 @@ impl AtBlock<'_> {
                     retry_at,
                 })
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.explain(state, error, sender, nonce)),
+        }
+    }
+
+    /// Adds what the runtime's answer leaves out: which nonce was expected, and who to ask.
+    fn explain(
+        &self,
+        state: &State,
+        error: TransactionValidityError,
+        sender: Option<Account>,
+        nonce: Option<Nonce>,
+    ) -> Refusal {
+        let TransactionValidityError::Invalid(invalid) = error else {
+            return error.into();
+        };
+        let executor = self.chain.executor();
+        let sender = sender.map(AccountId::from);
+        let cause = match (invalid, sender, nonce) {
+            (InvalidTransaction::Stale, Some(who), Some(nonce)) => executor
+                .account_nonce(state, &who)
+                .ok()
+                .map(|expected| format!("nonce {nonce}, expected {expected}")),
+            // The nonce check comes first and calls an account unpaid for that it does not know.
+            (InvalidTransaction::Payment, Some(who), _) => executor
+                .call::<Option<Role>>(state, "RegistryApi_role_of", who)
+                .is_ok_and(|role| role.is_none())
+                .then(|| TransactionRefusal::Unregistered.explanation().to_owned()),
+            (InvalidTransaction::Custom(code), ..) => TransactionRefusal::from_code(code)
+                .map(|refusal| refusal.explanation().to_owned()),
+            _ => None,
+        };
+        match cause {
+            Some(cause) => Refusal::Explained { invalid, cause },
+            None => Refusal::Invalid(invalid),
         }
     }
 }
@@ -93,6 +128,13 @@ impl TransactionValidator for AtBlock<'_> {
 fn sender_of(extrinsic: &UncheckedExtrinsic) -> Option<&AccountId> {
     match &extrinsic.preamble {
         Preamble::Signed(Address::Id(who), ..) => Some(who),
+        _ => None,
+    }
+}
+
+fn nonce_of(extrinsic: &UncheckedExtrinsic) -> Option<Nonce> {
+    match &extrinsic.preamble {
+        Preamble::Signed(_, _, extension) => Some(extension.5.0),
         _ => None,
     }
 }

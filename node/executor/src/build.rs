@@ -112,10 +112,14 @@ impl Executor {
             Default::default(),
             Default::default(),
             draft.parent.hash(),
-            Digest { logs: draft.digest.to_items() },
+            Digest {
+                logs: draft.digest.to_items(),
+            },
         );
-        self.run(parent_state, &mut overlay, || assembly.begin(&header, draft.closes_at_ms))
-            .map_err(ExecutionError::Inherent)??;
+        self.run(parent_state, &mut overlay, || {
+            assembly.begin(&header, draft.closes_at_ms)
+        })
+        .map_err(ExecutionError::Inherent)??;
 
         let applied = self.run(parent_state, &mut overlay, || {
             for (index, candidate) in candidates.iter().enumerate() {
@@ -132,7 +136,10 @@ impl Executor {
             }
         });
         if let Err(reason) = applied {
-            return Ok(Attempt::Panicked { index: assembly.current, reason });
+            return Ok(Attempt::Panicked {
+                index: assembly.current,
+                reason,
+            });
         }
 
         let header = self
@@ -146,7 +153,12 @@ impl Executor {
             });
         }
         let Assembly { body, outcomes, .. } = assembly;
-        Ok(Attempt::Built(Built { header, body, changes, outcomes }))
+        Ok(Attempt::Built(Built {
+            header,
+            body,
+            changes,
+            outcomes,
+        }))
     }
 }
 
@@ -209,7 +221,9 @@ impl Assembly {
                 self.misfits = self.misfits.saturating_add(1);
                 Outcome::Postponed
             }
-            Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => Outcome::Postponed,
+            Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => {
+                Outcome::Postponed
+            }
             Err(error) => Outcome::Refused(error),
         }
     }

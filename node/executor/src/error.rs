@@ -36,7 +36,9 @@ pub enum ExecutionError {
     #[error("the block is invalid: {0}")]
     Rejected(String),
     /// Execution leads to another state than the header says.
-    #[error("the block is invalid: its header says state root {expected}, execution gives {actual}")]
+    #[error(
+        "the block is invalid: its header says state root {expected}, execution gives {actual}"
+    )]
     StateRootDiffers {
         /// What the header says.
         expected: Hash,

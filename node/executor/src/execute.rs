@@ -41,7 +41,10 @@ impl Executor {
         let empty = sp_trie::empty_trie_root::<sp_trie::LayoutV1<BlakeTwo256>>();
         let backend =
             TrieBackendBuilder::new(PrefixedMemoryDB::<BlakeTwo256>::default(), empty).build();
-        let top = storage.top.iter().map(|(key, value)| (&key[..], Some(&value[..])));
+        let top = storage
+            .top
+            .iter()
+            .map(|(key, value)| (&key[..], Some(&value[..])));
         let (root, nodes) = backend.storage_root(top, STATE_VERSION);
         let header = Header::new(
             0,
@@ -62,7 +65,10 @@ impl Executor {
     ) -> Result<Vec<u8>, CallError> {
         let mut overlay = OverlayedChanges::default();
         self.run(state, &mut overlay, || api::dispatch(function, arguments))
-            .map_err(|reason| CallError::Panicked { function: function.to_owned(), reason })?
+            .map_err(|reason| CallError::Panicked {
+                function: function.to_owned(),
+                reason,
+            })?
             .ok_or_else(|| CallError::UnknownFunction(function.to_owned()))
     }
 
@@ -118,7 +124,10 @@ impl Executor {
             .enumerate()
             .map(|(index, bytes)| {
                 UncheckedExtrinsic::decode_all(&mut &bytes[..]).map_err(|error| {
-                    ExecutionError::UndecodableExtrinsic { index, reason: error.to_string() }
+                    ExecutionError::UndecodableExtrinsic {
+                        index,
+                        reason: error.to_string(),
+                    }
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;

@@ -44,7 +44,9 @@ impl Executor {
     /// Creates an executor, and silences what the runtime's own panics would print.
     pub fn new() -> Self {
         install_panic_hook();
-        Self { signatures: Arc::new(VerifiedSignatures::new(SIGNATURES_MAX)) }
+        Self {
+            signatures: Arc::new(VerifiedSignatures::new(SIGNATURES_MAX)),
+        }
     }
 }
 

@@ -32,9 +32,14 @@ pub fn install_panic_hook() {
                 return others(info);
             }
             let message = message_of(info.payload());
-            let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
+            let place = info
+                .location()
+                .map(|place| format!(" ({}:{})", place.file(), place.line()));
             // Only file names: the folders a binary was built in say nothing to its users.
-            let place = place.as_deref().and_then(|place| place.rsplit('/').next()).unwrap_or("");
+            let place = place
+                .as_deref()
+                .and_then(|place| place.rsplit('/').next())
+                .unwrap_or("");
             let place = place.trim_start_matches(" (");
             LAST_PANIC.set(Some(format!("{message} ({}", place)));
         }));
@@ -82,6 +87,10 @@ impl Executor {
             self.signatures
                 .scope(|| set_and_run_with_externalities(&mut externalities, task))
         }))
-        .map_err(|payload| LAST_PANIC.take().unwrap_or_else(|| message_of(payload.as_ref())))
+        .map_err(|payload| {
+            LAST_PANIC
+                .take()
+                .unwrap_or_else(|| message_of(payload.as_ref()))
+        })
     }
 }

@@ -94,7 +94,12 @@ fn read_signed(
         message = BlakeTwo256::hash(&message).as_bytes().to_vec();
     }
     let fingerprint = fingerprint(&signature, &message, &signer);
-    Some(Signed { signer, signature, message, fingerprint })
+    Some(Signed {
+        signer,
+        signature,
+        message,
+        fingerprint,
+    })
 }
 
 /// Returns the fingerprints of the good signatures.
@@ -124,7 +129,9 @@ fn verify_all(signed: &[Signed]) -> Vec<Fingerprint> {
 }
 
 fn verify_one(item: &Signed) -> Option<Fingerprint> {
-    item.signature.verify(&item.message[..], &item.signer).then_some(item.fingerprint)
+    item.signature
+        .verify(&item.message[..], &item.signer)
+        .then_some(item.fingerprint)
 }
 
 fn ed25519_rng() -> impl rand_core::RngCore + rand_core::CryptoRng {

@@ -1,0 +1,102 @@
+//! What one call may ask for, and how many may be worked on at one time.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::error::{Answer, Fault};
+
+/// Keys in one page of `state_getKeysPaged`; also how many `state_getKeys` gives.
+pub const KEYS_PER_PAGE_MAX: usize = 1_000;
+/// Keys in one query or subscription of values.
+pub const KEYS_PER_QUERY_MAX: usize = 4_096;
+/// Pairs that `state_getPairs` gives, and entries that `state_getStorageSize` adds up.
+pub const PAIRS_MAX: usize = 10_000;
+/// Blocks named in one `chain_getBlockHash`.
+pub const BLOCKS_PER_QUERY_MAX: usize = 4_096;
+/// Bytes of the arguments of `state_call`: the longest extrinsic the pool takes, and some.
+pub const CALL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Does blocking work on threads of its own, so much at one time.
+pub(crate) struct Workers {
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    waiting_max: usize,
+}
+
+impl Workers {
+    /// Creates workers for `running_max` tasks at one time, with `waiting_max` waiting for their turn.
+    pub(crate) fn new(running_max: u32, waiting_max: u32) -> Self {
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let running_max = size(running_max.max(1));
+        let waiting_max = size(waiting_max);
+        Self {
+            running: Arc::new(Semaphore::new(running_max)),
+            waiting: Arc::new(Semaphore::new(waiting_max)),
+            waiting_max,
+        }
+    }
+
+    /// Does `task` on a worker thread. A caller that goes away while it runs does not stop it, and its place
+    /// stays taken until it is done.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let permit = match self.running.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waiting =
+                    self.waiting.try_acquire().map_err(|_| Fault::busy(self.waiting_max))?;
+                let running = self.running.clone().acquire_owned().await;
+                running.map_err(|_| Fault::internal("the workers are gone"))?
+            }
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            task()
+        });
+        done.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a request could not be worked on");
+            Err(Fault::internal("the request could not be worked on"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_neither_a_worker_nor_a_place_to_wait_is_told_so() {
+        let workers = Arc::new(Workers::new(1, 1));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
+        let running = tokio::spawn({
+            let workers = workers.clone();
+            async move {
+                let task = move || {
+                    started.blocking_send(()).expect("the test listens");
+                    released.recv().expect("the test releases");
+                    Ok(1)
+                };
+                workers.run(task).await
+            }
+        });
+        has_started.recv().await.expect("the task starts");
+        let mut waiting = std::pin::pin!(workers.run(|| Ok(2)));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(workers.run(|| Ok(3)).await, Err(Fault::busy(1)));
+        release.send(()).expect("the task waits");
+        assert_eq!(waiting.await, Ok(2));
+        assert_eq!(running.await.expect("no panic"), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_task_is_an_internal_error_and_frees_its_place() {
+        let workers = Workers::new(1, 0);
+        let answer: Answer<()> = workers.run(|| panic!("on purpose")).await;
+        assert!(answer.is_err());
+        assert_eq!(workers.run(|| Ok(1)).await, Ok(1));
+    }
+}

@@ -1,0 +1,77 @@
+//! The community of the papers' worked example, for tests and for whoever wants to see a small genesis.
+//!
+//! Two members, X and Y, share two generators, A and B: 8 of 25 kWh to X and 17 to Y [D Table 1]. Keys derive
+//! from the public development phrase.
+
+use commonwatt_primitives::{
+    AccountId, Bps, MeterClass, MeterKind, Ppm, Step, StepTiming, keys::SessionKeys,
+    metering::MeterInfo,
+};
+use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
+use sp_core::{Pair, ed25519, sr25519};
+
+use crate::genesis::{CommunityGenesis, GenesisMeter, GenesisValidator};
+
+/// Returns the key of `X`, `Y`, `Dso`, or the devices `A` and `B`.
+pub fn pair(name: &str) -> ed25519::Pair {
+    ed25519::Pair::from_string(&format!("//{name}"), None).expect("a path of letters is valid")
+}
+
+/// Returns the account of that key.
+pub fn account(name: &str) -> AccountId {
+    AccountId::new(pair(name).public().0)
+}
+
+fn generator(owner: &str, device: &str) -> GenesisMeter {
+    GenesisMeter {
+        info: MeterInfo {
+            kind: MeterKind::Generation,
+            owner: account(owner),
+            beneficiary: account(owner),
+            class: MeterClass::B,
+            pulses_per_kwh: 1_000,
+            capacity_w: 100_000,
+            loss: Bps(0),
+            efficiency: Bps::FULL,
+            storage_pair: None,
+            commissioned: Step(1),
+            retired: None,
+        },
+        device: Some(account(device)),
+    }
+}
+
+/// Returns the genesis: X validates and is the council; meter 0 is A's, meter 1 is B's.
+pub fn genesis() -> CommunityGenesis {
+    CommunityGenesis {
+        timing: StepTiming { genesis_ms: 1_700_000_000_000, ..StepTiming::PRODUCTION },
+        dsos: vec![account("Dso")],
+        members: vec![account("X"), account("Y")],
+        council: vec![account("X")],
+        validators: vec![GenesisValidator {
+            account: account("X"),
+            keys: SessionKeys {
+                vote: pair("X").public(),
+                beacon: sr25519::Pair::from_string("//X", None)
+                    .expect("a path of letters is valid")
+                    .public(),
+            },
+        }],
+        meters: vec![generator("X", "A"), generator("Y", "B")],
+        coins: vec![(account("X"), 1_000_000)],
+        agreement: Some(GenesisAgreement {
+            key: KeyTerms::Static {
+                capped: false,
+                shares: vec![(account("X"), Ppm(320_000)), (account("Y"), Ppm(680_000))],
+            },
+            community_account: account("Community"),
+            loss_account: account("Losses"),
+        }),
+        correction_window: 96,
+        retention: 200,
+        plausibility_tolerance: Bps(11_000),
+        voting_tokens_per_wh: Bps(100),
+        quotas: Default::default(),
+        mpe_table: Default::default(),
+    }
+}
