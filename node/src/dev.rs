@@ -13,7 +13,7 @@ use commonwatt_chain::{Chain, ChainConfig, SingleValidator};
 use commonwatt_community_data::Community;
 use commonwatt_executor::Executor;
 use commonwatt_primitives::{AccountId, Step, StepTiming, digest::Punctuality};
-use commonwatt_rpc::{NodeInfo, RpcConfig};
+use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig};
 use commonwatt_storage::{ChainDb, DatabaseKind, DbConfig, StatePruning};
 use pallet_virtual_meter::{StepSummary, VgmEntry};
 use tokio::runtime::Runtime;
@@ -296,14 +296,14 @@ fn node_info(spec: &ChainSpec) -> NodeInfo {
         name: "commonwatt".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         chain_name: spec.name.clone(),
+        chain_id: Some(spec.id.clone()),
         chain_type: match spec.chain_type {
-            ChainType::Development => "Development",
-            ChainType::Local => "Local",
-            ChainType::Live => "Live",
-        }
-        .into(),
+            ChainType::Development => commonwatt_rpc::ChainType::Development,
+            ChainType::Local => commonwatt_rpc::ChainType::Local,
+            ChainType::Live => commonwatt_rpc::ChainType::Live,
+        },
         properties: spec.properties.clone(),
-        ..NodeInfo::default()
+        roles: vec![NodeRole::Authority],
     }
 }
 

@@ -24,8 +24,11 @@ pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError>
     methods.work("author_submitExtrinsic", submit)?;
     methods.work("author_pendingExtrinsics", pending)?;
     methods.guarded_work("author_removeExtrinsic", remove)?;
-    let names =
-        ["author_submitAndWatchExtrinsic", "author_extrinsicUpdate", "author_unwatchExtrinsic"];
+    let names = [
+        "author_submitAndWatchExtrinsic",
+        "author_extrinsicUpdate",
+        "author_unwatchExtrinsic",
+    ];
     methods.subscription(names, submit_and_watch)
 }
 
@@ -35,7 +38,12 @@ fn submit(node: &Node, mut arguments: Arguments) -> Answer<Hash> {
 }
 
 fn pending(node: &Node, _: Arguments) -> Answer<Vec<Bytes>> {
-    Ok(node.chain.pending().iter().map(|extrinsic| Bytes(extrinsic.to_vec())).collect())
+    Ok(node
+        .chain
+        .pending()
+        .iter()
+        .map(|extrinsic| Bytes(extrinsic.to_vec()))
+        .collect())
 }
 
 /// A transaction by its hash or its bytes.
@@ -54,13 +62,19 @@ fn remove(node: &Node, mut arguments: Arguments) -> Answer<Vec<Hash>> {
         OneOrMany::Many(many) => many,
     };
     if wanted.len() > KEYS_PER_QUERY_MAX {
-        return Err(Fault::too_many("transactions", wanted.len(), KEYS_PER_QUERY_MAX));
+        return Err(Fault::too_many(
+            "transactions",
+            wanted.len(),
+            KEYS_PER_QUERY_MAX,
+        ));
     }
     let hashes = wanted.into_iter().map(|wanted| match wanted {
         HashOrExtrinsic::Hash(hash) => hash,
         HashOrExtrinsic::Extrinsic(Bytes(extrinsic)) => hash_of(&extrinsic),
     });
-    Ok(hashes.filter(|hash| node.chain.remove_transaction(hash)).collect())
+    Ok(hashes
+        .filter(|hash| node.chain.remove_transaction(hash))
+        .collect())
 }
 
 /// Returns a status in Substrate's words.
@@ -86,7 +100,9 @@ async fn submit_and_watch(
     let submitted = node
         .work(move |node| {
             let Bytes(extrinsic) = Arguments::parse(&params)?.required("extrinsic")?;
-            Ok(node.chain.submit_and_watch(TransactionSource::External, extrinsic)?)
+            Ok(node
+                .chain
+                .submit_and_watch(TransactionSource::External, extrinsic)?)
         })
         .await;
     let (hash, mut watch) = match submitted {

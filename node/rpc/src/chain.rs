@@ -27,34 +27,55 @@ pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError>
     methods.tell("chain_getFinalizedHead", |node| node.chain.best().1)?;
     methods.alias("chain_getFinalizedHead", &["chain_getFinalisedHead"])?;
 
-    let names = ["chain_subscribeNewHeads", "chain_newHead", "chain_unsubscribeNewHeads"];
+    let names = [
+        "chain_subscribeNewHeads",
+        "chain_newHead",
+        "chain_unsubscribeNewHeads",
+    ];
     methods.subscription(names, heads)?;
     methods.alias(names[0], &["chain_subscribeNewHead", "subscribe_newHead"])?;
-    methods.alias(names[2], &["chain_unsubscribeNewHead", "unsubscribe_newHead"])?;
+    methods.alias(
+        names[2],
+        &["chain_unsubscribeNewHead", "unsubscribe_newHead"],
+    )?;
 
-    let names = ["chain_subscribeAllHeads", "chain_allHead", "chain_unsubscribeAllHeads"];
+    let names = [
+        "chain_subscribeAllHeads",
+        "chain_allHead",
+        "chain_unsubscribeAllHeads",
+    ];
     methods.subscription(names, heads)?;
 
-    let names =
-        ["chain_subscribeFinalizedHeads", "chain_finalizedHead", "chain_unsubscribeFinalizedHeads"];
+    let names = [
+        "chain_subscribeFinalizedHeads",
+        "chain_finalizedHead",
+        "chain_unsubscribeFinalizedHeads",
+    ];
     methods.subscription(names, heads)?;
     methods.alias(names[0], &["chain_subscribeFinalisedHeads"])?;
     methods.alias(names[2], &["chain_unsubscribeFinalisedHeads"])
 }
 
 fn header(node: &Node, mut arguments: Arguments) -> Answer<Option<Header>> {
-    let hash = arguments.optional("hash")?.unwrap_or_else(|| node.chain.best().1);
+    let hash = arguments
+        .optional("hash")?
+        .unwrap_or_else(|| node.chain.best().1);
     Ok(node.chain.db().header(&hash)?)
 }
 
 fn block(node: &Node, mut arguments: Arguments) -> Answer<Option<SignedBlock>> {
-    let hash = arguments.optional("hash")?.unwrap_or_else(|| node.chain.best().1);
+    let hash = arguments
+        .optional("hash")?
+        .unwrap_or_else(|| node.chain.best().1);
     let Some(stored) = node.chain.db().block(&hash)? else {
         return Ok(None);
     };
     let extrinsics = stored.body.into_iter().map(Bytes).collect();
     Ok(Some(SignedBlock {
-        block: Block { header: stored.header, extrinsics },
+        block: Block {
+            header: stored.header,
+            extrinsics,
+        },
         justifications: stored.justification.map(|proof| vec![(ENGINE_ID, proof)]),
     }))
 }
@@ -65,12 +86,12 @@ fn block_hash(node: &Node, mut arguments: Arguments) -> Answer<OneOrMany<Option<
     match arguments.optional::<OneOrMany<BlockNumber>>("number")? {
         None => Ok(OneOrMany::One(Some(node.chain.best().1))),
         Some(OneOrMany::One(number)) => Ok(OneOrMany::One(hash_of(number)?)),
-        Some(OneOrMany::Many(numbers)) if numbers.len() > BLOCKS_PER_QUERY_MAX => {
-            Err(Fault::too_many("blocks", numbers.len(), BLOCKS_PER_QUERY_MAX))
-        }
-        Some(OneOrMany::Many(numbers)) => {
-            Ok(OneOrMany::Many(numbers.into_iter().map(hash_of).collect::<Answer<_>>()?))
-        }
+        Some(OneOrMany::Many(numbers)) if numbers.len() > BLOCKS_PER_QUERY_MAX => Err(
+            Fault::too_many("blocks", numbers.len(), BLOCKS_PER_QUERY_MAX),
+        ),
+        Some(OneOrMany::Many(numbers)) => Ok(OneOrMany::Many(
+            numbers.into_iter().map(hash_of).collect::<Answer<_>>()?,
+        )),
     }
 }
 
@@ -83,7 +104,10 @@ async fn heads(
     let first = |node: &Node| {
         let (number, hash) = node.chain.best();
         let header = node.chain.db().header(&hash)?;
-        Ok(Start { number, message: to_json(&header)? })
+        Ok(Start {
+            number,
+            message: to_json(&header)?,
+        })
     };
     news::follow(pending, node, first, |head| to_json(&head.header).map(Some)).await
 }

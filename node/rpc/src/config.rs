@@ -74,8 +74,8 @@ pub struct RpcConfig {
     pub max_connections: u32,
     /// Bytes of a request, and of a batch; 8 MiB by default.
     pub max_request_bytes: u32,
-    /// Bytes of a response; 16 MiB by default, which holds the largest block in hexadecimal only in part: blocks
-    /// of more than 8 MiB are fetched with a higher bound.
+    /// Bytes of a response; 16 MiB by default. Hexadecimal doubles what it writes, so blocks of nearly 8 MiB, half
+    /// of the largest there can be, are answered.
     pub max_response_bytes: u32,
     /// Subscriptions of one connection; 1 024 by default.
     pub max_subscriptions_per_connection: u32,

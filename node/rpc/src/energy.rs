@@ -40,31 +40,54 @@ fn timing(node: &Node, mut arguments: Arguments) -> Answer<StepTiming> {
 
 fn step_summary(node: &Node, mut arguments: Arguments) -> Answer<Option<StepSummary>> {
     let step: Step = arguments.required("step")?;
-    ask(node, "EnergyApi_step_summary", step, arguments.optional("at")?)
+    ask(
+        node,
+        "EnergyApi_step_summary",
+        step,
+        arguments.optional("at")?,
+    )
 }
 
 fn allocations(node: &Node, mut arguments: Arguments) -> Answer<Vec<AllocationJson>> {
     let step: Step = arguments.required("step")?;
-    let entries: Vec<(AccountId, VgmEntry)> =
-        ask(node, "EnergyApi_allocations", step, arguments.optional("at")?)?;
+    let entries: Vec<(AccountId, VgmEntry)> = ask(
+        node,
+        "EnergyApi_allocations",
+        step,
+        arguments.optional("at")?,
+    )?;
     Ok(entries.into_iter().map(Into::into).collect())
 }
 
 fn trace(node: &Node, mut arguments: Arguments) -> Answer<Option<TraceJson>> {
     let step: Step = arguments.required("step")?;
     let Account(member) = arguments.required("account")?;
-    let trace: Option<Trace<AccountId>> =
-        ask(node, "EnergyApi_trace", (step, member), arguments.optional("at")?)?;
+    let trace: Option<Trace<AccountId>> = ask(
+        node,
+        "EnergyApi_trace",
+        (step, member),
+        arguments.optional("at")?,
+    )?;
     Ok(trace.map(Into::into))
 }
 
 fn reading(node: &Node, mut arguments: Arguments) -> Answer<Option<Reading>> {
     let meter: MeterId = arguments.required("meter")?;
     let step: Step = arguments.required("step")?;
-    ask(node, "EnergyApi_reading", (meter, step), arguments.optional("at")?)
+    ask(
+        node,
+        "EnergyApi_reading",
+        (meter, step),
+        arguments.optional("at")?,
+    )
 }
 
 fn agreement_at(node: &Node, mut arguments: Arguments) -> Answer<Option<AgreementInfo<AccountId>>> {
     let step: Step = arguments.required("step")?;
-    ask(node, "EnergyApi_agreement_at", step, arguments.optional("at")?)
+    ask(
+        node,
+        "EnergyApi_agreement_at",
+        step,
+        arguments.optional("at")?,
+    )
 }

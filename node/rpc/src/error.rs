@@ -66,7 +66,11 @@ const STATE: i32 = 4003;
 impl Fault {
     /// Returns a fault of any code.
     pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
+        Self {
+            code,
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// Adds the cause and the mend.
@@ -77,13 +81,19 @@ impl Fault {
 
     /// The parameters are not what the method takes.
     pub(crate) fn parameters(message: impl Into<String>) -> Self {
-        Self::new(INVALID_PARAMS_CODE, format!("Invalid params: {}", message.into()))
+        Self::new(
+            INVALID_PARAMS_CODE,
+            format!("Invalid params: {}", message.into()),
+        )
     }
 
     /// More of something was asked for than one call gives.
     pub(crate) fn too_many(what: &str, asked: usize, max: usize) -> Self {
-        Self::new(TOO_MANY, format!("{asked} {what} asked for, one call takes at most {max}"))
-            .with_data("ask in several calls")
+        Self::new(
+            TOO_MANY,
+            format!("{asked} {what} asked for, one call takes at most {max}"),
+        )
+        .with_data("ask in several calls")
     }
 
     /// There is more of something than one call gives.
@@ -101,13 +111,17 @@ impl Fault {
 
     /// Too many callers at once.
     pub(crate) fn busy(waiting: usize) -> Self {
-        Self::new(BUSY, "the node is busy")
-            .with_data(format!("{waiting} requests are waiting already: try again in a moment"))
+        Self::new(BUSY, "the node is busy").with_data(format!(
+            "{waiting} requests are waiting already: try again in a moment"
+        ))
     }
 
     /// Something that should not happen; the log knows more.
     pub(crate) fn internal(what: &str) -> Self {
-        Self::new(INTERNAL, format!("internal error: {what}; the node's log says more"))
+        Self::new(
+            INTERNAL,
+            format!("internal error: {what}; the node's log says more"),
+        )
     }
 }
 

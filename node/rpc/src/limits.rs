@@ -27,7 +27,11 @@ pub(crate) struct Workers {
 impl Workers {
     /// Creates workers for `running_max` tasks at one time, with `waiting_max` waiting for their turn.
     pub(crate) fn new(running_max: u32, waiting_max: u32) -> Self {
-        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let size = |count: u32| {
+            usize::try_from(count)
+                .unwrap_or(usize::MAX)
+                .min(Semaphore::MAX_PERMITS)
+        };
         let running_max = size(running_max.max(1));
         let waiting_max = size(waiting_max);
         Self {
@@ -46,8 +50,10 @@ impl Workers {
         let permit = match self.running.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let _waiting =
-                    self.waiting.try_acquire().map_err(|_| Fault::busy(self.waiting_max))?;
+                let _waiting = self
+                    .waiting
+                    .try_acquire()
+                    .map_err(|_| Fault::busy(self.waiting_max))?;
                 let running = self.running.clone().acquire_owned().await;
                 running.map_err(|_| Fault::internal("the workers are gone"))?
             }

@@ -5,9 +5,7 @@ use std::{sync::Arc, time::Duration};
 use commonwatt_chain::Chain;
 use jsonrpsee::{
     RpcModule,
-    server::{
-        PendingSubscriptionSink, RegisterMethodError, SubscriptionCloseResponse,
-    },
+    server::{PendingSubscriptionSink, RegisterMethodError, SubscriptionCloseResponse},
     types::Params,
 };
 use serde::Serialize;
@@ -42,7 +40,9 @@ pub(crate) struct Node {
 impl Node {
     /// Refuses when unsafe methods may not be called.
     pub(crate) fn ensure_unsafe(&self) -> Answer<()> {
-        self.is_unsafe_allowed.then_some(()).ok_or_else(Fault::unsafe_method)
+        self.is_unsafe_allowed
+            .then_some(())
+            .ok_or_else(Fault::unsafe_method)
     }
 
     /// Does work on the chain on a worker thread.
@@ -77,7 +77,11 @@ pub(crate) struct Methods {
 impl Methods {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         let is_unsafe_allowed = node.is_unsafe_allowed;
-        Self { module: RpcModule::from_arc(node), is_unsafe_allowed, refused: Vec::new() }
+        Self {
+            module: RpcModule::from_arc(node),
+            is_unsafe_allowed,
+            refused: Vec::new(),
+        }
     }
 
     /// Registers a method that is answered from memory, at once.
@@ -86,7 +90,8 @@ impl Methods {
         name: &'static str,
         handler: fn(&Node) -> T,
     ) -> Result<(), RegisterMethodError> {
-        self.module.register_method(name, move |_, node, _| to_json(&handler(node)))?;
+        self.module
+            .register_method(name, move |_, node, _| to_json(&handler(node)))?;
         Ok(())
     }
 
@@ -96,13 +101,14 @@ impl Methods {
         name: &'static str,
         handler: Handler<T>,
     ) -> Result<(), RegisterMethodError> {
-        self.module.register_async_method(name, move |params, node, _| async move {
-            let task = move |node: &Node| {
-                // Parsing and writing JSON may take longer than the answer itself.
-                to_json(&handler(node, Arguments::parse(&params)?)?)
-            };
-            node.work(task).await
-        })?;
+        self.module
+            .register_async_method(name, move |params, node, _| async move {
+                let task = move |node: &Node| {
+                    // Parsing and writing JSON may take longer than the answer itself.
+                    to_json(&handler(node, Arguments::parse(&params)?)?)
+                };
+                node.work(task).await
+            })?;
         Ok(())
     }
 
@@ -116,7 +122,8 @@ impl Methods {
             return self.work(name, handler);
         }
         self.refused.push(name);
-        self.module.register_method(name, |_, _, _| Err::<(), _>(Fault::unsafe_method()))?;
+        self.module
+            .register_method(name, |_, _, _| Err::<(), _>(Fault::unsafe_method()))?;
         Ok(())
     }
 
@@ -146,13 +153,20 @@ impl Methods {
     ) -> Result<(), RegisterMethodError> {
         for alias in aliases {
             self.module.register_alias(alias, name)?;
+            if self.refused.contains(&name) {
+                self.refused.push(alias);
+            }
         }
         Ok(())
     }
 
     /// Registers `rpc_methods`, which lists what can be called, and returns them all.
     pub(crate) fn finish(self) -> Result<RpcModule<Node>, RegisterMethodError> {
-        let Self { mut module, refused } = self;
+        let Self {
+            mut module,
+            refused,
+            ..
+        } = self;
         let mut names: Vec<_> = module
             .method_names()
             .filter(|name| !refused.contains(name))

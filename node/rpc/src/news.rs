@@ -1,6 +1,6 @@
 //! Subscriptions: what happened, to those who asked, as fast as they read.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use commonwatt_chain::NewHead;
 use jsonrpsee::{
@@ -12,7 +12,7 @@ use jsonrpsee::{
 };
 use serde_json::value::RawValue;
 use tokio::{
-    sync::broadcast::error::RecvError,
+    sync::broadcast::{self, error::RecvError},
     time::{Instant, sleep_until},
 };
 
@@ -41,7 +41,11 @@ pub(crate) type End = Option<String>;
 
 impl Subscriber {
     pub(crate) fn new(sink: SubscriptionSink, keep_alive: Duration) -> Self {
-        Self { sink, keep_alive, silent_until: Instant::now() + keep_alive }
+        Self {
+            sink,
+            keep_alive,
+            silent_until: Instant::now() + keep_alive,
+        }
     }
 
     /// Waits for `news` while the subscriber is there, and keeps it from thinking that the node is not.
@@ -57,7 +61,10 @@ impl Subscriber {
     }
 
     /// Sends a message.
-    pub(crate) async fn send(&mut self, message: impl Into<SubscriptionMessage>) -> Result<(), End> {
+    pub(crate) async fn send(
+        &mut self,
+        message: impl Into<SubscriptionMessage>,
+    ) -> Result<(), End> {
         let sent = self.sink.send_timeout(message, SEND_TIMEOUT).await;
         self.silent_until = Instant::now() + self.keep_alive;
         match sent {
@@ -109,27 +116,130 @@ pub(crate) async fn follow(
     };
     let mut subscriber = Subscriber::new(sink, node.keep_alive);
     drop(node);
-    let told = async {
-        subscriber.send(start.message).await?;
-        loop {
-            let head = match subscriber.wait_for(heads.recv()).await? {
-                Ok(head) if head.header.number <= start.number => continue,
-                Ok(head) => head,
-                Err(RecvError::Closed) => return Err(Some("the node stops".to_owned())),
-                Err(RecvError::Lagged(missed)) => {
-                    return Err(Some(format!(
-                        "{missed} blocks were missed because messages were read too slowly: subscribe again, \
-                         and fetch them with chain_getBlock"
-                    )));
-                }
-            };
-            match tell(&head) {
-                Ok(None) => {}
-                Ok(Some(message)) => subscriber.send(message).await?,
-                Err(_) => return Err(Some("a block could not be told of".to_owned())),
-            }
-        }
-    };
-    let Err::<std::convert::Infallible, _>(end) = told.await;
+    let Err(end) = tell_heads(&mut subscriber, start, &mut heads, tell).await;
     close(end)
+}
+
+/// Tells of blocks until the subscription ends; never `Ok`.
+async fn tell_heads(
+    subscriber: &mut Subscriber,
+    start: Start,
+    heads: &mut broadcast::Receiver<Arc<NewHead>>,
+    tell: impl Fn(&NewHead) -> Answer<Option<Box<RawValue>>>,
+) -> Result<Infallible, End> {
+    subscriber.send(start.message).await?;
+    loop {
+        let head = match subscriber.wait_for(heads.recv()).await? {
+            Ok(head) if head.header.number <= start.number => continue,
+            Ok(head) => head,
+            Err(RecvError::Closed) => return Err(Some("the node stops".to_owned())),
+            Err(RecvError::Lagged(missed)) => {
+                return Err(Some(format!(
+                    "{missed} blocks were missed because messages were read too slowly: subscribe again, and \
+                     fetch them with chain_getBlock"
+                )));
+            }
+        };
+        match tell(&head) {
+            Ok(None) => {}
+            Ok(Some(message)) => subscriber.send(message).await?,
+            Err(_) => return Err(Some("a block could not be told of".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::to_json;
+    use commonwatt_runtime::{Hash, Header};
+    use jsonrpsee::RpcModule;
+    use sp_runtime::traits::Header as _;
+
+    fn head(number: u32) -> Arc<NewHead> {
+        let zero = Hash::zero();
+        let header = Header::new(number, zero, zero, zero, Default::default());
+        Arc::new(NewHead {
+            hash: header.hash(),
+            header,
+            storage: Vec::new(),
+            extrinsics: Vec::new(),
+        })
+    }
+
+    /// A module whose `heads` tells the numbers of what is sent to `sender`, from 10 on.
+    fn module(sender: broadcast::Sender<Arc<NewHead>>) -> RpcModule<()> {
+        let mut module = RpcModule::new(());
+        let run = move |_, pending: PendingSubscriptionSink, _, _| {
+            let mut heads = sender.subscribe();
+            async move {
+                let Ok(sink) = pending.accept().await else {
+                    return SubscriptionCloseResponse::None;
+                };
+                let mut subscriber = Subscriber::new(sink, Duration::from_secs(3_600));
+                let message = to_json(&10).expect("a number is JSON");
+                let start = Start {
+                    number: 10,
+                    message,
+                };
+                let tell = |head: &NewHead| to_json(&head.header.number).map(Some);
+                let Err(end) = tell_heads(&mut subscriber, start, &mut heads, tell).await;
+                close(end)
+            }
+        };
+        module
+            .register_subscription("heads", "head", "unheads", run)
+            .expect("names differ");
+        module
+    }
+
+    #[tokio::test]
+    async fn blocks_at_or_before_the_first_are_not_told_again() {
+        let (sender, _) = broadcast::channel(16);
+        let mut heads = module(sender.clone())
+            .subscribe("heads", [(); 0], 16)
+            .await
+            .expect("accepted");
+        (9..=12).for_each(|number| assert!(sender.send(head(number)).is_ok()));
+        for expected in [10, 11, 12] {
+            assert_eq!(
+                heads
+                    .next::<u32>()
+                    .await
+                    .expect("open")
+                    .expect("a number")
+                    .0,
+                expected
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_too_slowly_is_told_so_at_last() {
+        const CHANNEL: usize = 4;
+        const BUFFER: usize = 2;
+        let (sender, _) = broadcast::channel(CHANNEL);
+        let request = r#"{"jsonrpc":"2.0","id":1,"method":"heads","params":[]}"#;
+        let (_, mut messages) = module(sender.clone())
+            .raw_json_request(request, BUFFER)
+            .await
+            .expect("accepted");
+        for number in 11..60 {
+            assert!(sender.send(head(number)).is_ok());
+            tokio::task::yield_now().await;
+        }
+        let mut last = String::new();
+        let mut count = 0;
+        while !last.contains("error") {
+            last = messages
+                .recv()
+                .await
+                .expect("the last message is an error")
+                .get()
+                .to_owned();
+            count += 1;
+        }
+        assert!(last.contains("blocks were missed"), "{last}");
+        assert!(count <= CHANNEL + BUFFER + 2, "{count} messages were kept");
+    }
 }

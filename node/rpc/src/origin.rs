@@ -32,7 +32,10 @@ struct Origins {
 
 impl OriginLayer {
     pub(crate) fn new(cors: Cors) -> Self {
-        Self(Arc::new(Origins { cors, reported: Mutex::default() }))
+        Self(Arc::new(Origins {
+            cors,
+            reported: Mutex::default(),
+        }))
     }
 }
 
@@ -40,7 +43,10 @@ impl<Inner> Layer<Inner> for OriginLayer {
     type Service = OriginFilter<Inner>;
 
     fn layer(&self, inner: Inner) -> Self::Service {
-        OriginFilter { inner, origins: self.0.clone() }
+        OriginFilter {
+            inner,
+            origins: self.0.clone(),
+        }
     }
 }
 
@@ -80,7 +86,8 @@ fn matches(allowed: &str, origin: &str) -> bool {
                 None => return false,
             };
             let is_port = |rest: &str| {
-                rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+                rest.strip_prefix(':')
+                    .is_some_and(|port| port.parse::<u16>().is_ok())
             };
             start.eq_ignore_ascii_case(host) && (rest.is_empty() || is_port(rest))
         }
@@ -106,7 +113,10 @@ where
             let answer = self.inner.call(request);
             return Box::pin(async move { answer.await.map_err(Into::into) });
         };
-        let origin = origin.to_str().ok().filter(|text| text.len() <= ORIGIN_BYTES_MAX);
+        let origin = origin
+            .to_str()
+            .ok()
+            .filter(|text| text.len() <= ORIGIN_BYTES_MAX);
         let Some(origin) = origin.map(str::to_owned) else {
             return Box::pin(async { Ok(refuse("the Origin header is not readable\n")) });
         };
@@ -161,7 +171,12 @@ mod tests {
     #[test]
     fn by_default_pages_of_this_machine_and_the_apps_page_are_allowed() {
         let origins = OriginLayer::new(Cors::default()).0;
-        for origin in ["http://localhost:3000", "http://localhost", "https://polkadot.js.org", "http://[::1]:80"] {
+        for origin in [
+            "http://localhost:3000",
+            "http://localhost",
+            "https://polkadot.js.org",
+            "http://[::1]:80",
+        ] {
             assert!(origins.is_allowed(origin), "{origin}");
         }
         for origin in [
@@ -184,6 +199,9 @@ mod tests {
         for number in 0..1_000 {
             origins.report(&format!("https://{number}.example.org"));
         }
-        assert_eq!(origins.reported.lock().expect("no panic").len(), REPORTED_MAX);
+        assert_eq!(
+            origins.reported.lock().expect("no panic").len(),
+            REPORTED_MAX
+        );
     }
 }

@@ -22,7 +22,8 @@ fn query_info(node: &Node, arguments: Arguments) -> Answer<RuntimeDispatchInfo<u
 }
 
 fn query_fee_details(node: &Node, arguments: Arguments) -> Answer<FeeDetailsJson> {
-    let details: FeeDetails<u128> = ask(node, arguments, "TransactionPaymentApi_query_fee_details")?;
+    let details: FeeDetails<u128> =
+        ask(node, arguments, "TransactionPaymentApi_query_fee_details")?;
     Ok(details.into())
 }
 
@@ -34,6 +35,9 @@ fn ask<T: codec::Decode>(node: &Node, mut arguments: Arguments, function: &str) 
     let length = u32::try_from(question.len())
         .map_err(|_| Fault::parameters("the extrinsic is longer than 4 GiB"))?;
     length.encode_to(&mut question);
-    let answer = node.chain.executor().call_raw(&state, function, &question)?;
+    let answer = node
+        .chain
+        .executor()
+        .call_raw(&state, function, &question)?;
     T::decode(&mut &answer[..]).map_err(|_| Fault::internal("the runtime's answer does not decode"))
 }

@@ -1,6 +1,6 @@
 //! The server: one port for HTTP and WebSocket.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use commonwatt_chain::Chain;
 use jsonrpsee::server::{
@@ -20,6 +20,8 @@ use crate::{
 
 /// Pings that may go unanswered before a connection is closed.
 const PINGS_MISSED_MAX: usize = 3;
+/// How long stopping waits for connections to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a subscription's id.
 const SUBSCRIPTION_ID_LENGTH: usize = 16;
 
@@ -36,11 +38,19 @@ impl RpcServer {
         self.local_addr
     }
 
-    /// Takes no more connections, lets the requests that are being answered come to their end, and closes.
+    /// Takes no more connections, lets the requests that are being answered come to their end for some seconds,
+    /// and closes.
     pub async fn stop(self) {
         // It can only have been stopped before.
         let _ = self.handle.stop();
-        self.handle.stopped().await;
+        if tokio::time::timeout(STOP_TIMEOUT, self.handle.stopped())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "some JSON-RPC clients did not let go of their connections; they are left behind"
+            );
+        }
     }
 }
 
@@ -66,7 +76,10 @@ pub async fn start(
         .layer(OriginLayer::new(config.cors.clone()))
         .layer(host_filter(&config)?)
         .layer(health_check());
-    let listen_error = |source| RpcError::Listen { address: config.listen, source };
+    let listen_error = |source| RpcError::Listen {
+        address: config.listen,
+        source,
+    };
     let server = Server::builder()
         .set_config(server_config(&config))
         .set_http_middleware(http)
@@ -113,14 +126,19 @@ fn host_filter(config: &RpcConfig) -> Result<HostFilterLayer, RpcError> {
         Hosts::Only(hosts) => hosts,
     };
     for host in hosts {
-        Authority::try_from(host.as_str())
-            .map_err(|source| RpcError::Host { host: host.clone(), source })?;
+        Authority::try_from(host.as_str()).map_err(|source| RpcError::Host {
+            host: host.clone(),
+            source,
+        })?;
     }
-    HostFilterLayer::new(hosts.iter().map(String::as_str))
-        .map_err(|source| RpcError::Host { host: hosts.join(", "), source })
+    HostFilterLayer::new(hosts.iter().map(String::as_str)).map_err(|source| RpcError::Host {
+        host: hosts.join(", "),
+        source,
+    })
 }
 
 /// `GET /health`, for those who watch over services.
 fn health_check() -> ProxyGetRequestLayer {
-    ProxyGetRequestLayer::new([("/health", "system_health")]).expect("one path, which begins with a slash")
+    ProxyGetRequestLayer::new([("/health", "system_health")])
+        .expect("one path, which begins with a slash")
 }

@@ -52,7 +52,11 @@ pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError>
     methods.alias(names[0], &["chain_subscribeRuntimeVersion"])?;
     methods.alias(names[2], &["chain_unsubscribeRuntimeVersion"])?;
 
-    let names = ["state_subscribeStorage", "state_storage", "state_unsubscribeStorage"];
+    let names = [
+        "state_subscribeStorage",
+        "state_storage",
+        "state_unsubscribeStorage",
+    ];
     methods.subscription(names, follow_storage)
 }
 
@@ -66,8 +70,10 @@ fn runtime_version(node: &Node, mut arguments: Arguments) -> Answer<RuntimeVersi
 /// Returns the metadata in version 14, which every client reads; newer ones are had by `state_call`.
 fn metadata(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
     let state = node.chain.state(arguments.optional("at")?)?;
-    let metadata: OpaqueMetadata =
-        node.chain.executor().call(&state, "Metadata_metadata", ())?;
+    let metadata: OpaqueMetadata = node
+        .chain
+        .executor()
+        .call(&state, "Metadata_metadata", ())?;
     // `OpaqueMetadata` is a length and the bytes; clients want the bytes.
     Ok(Bytes(Vec::from(&metadata[..])))
 }
@@ -80,7 +86,9 @@ fn is_for_blocks_only(function: &str) -> bool {
 
 fn call(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
     let function: String = arguments.required("method")?;
-    let Bytes(encoded) = arguments.optional("data")?.unwrap_or_else(|| Bytes(Vec::new()));
+    let Bytes(encoded) = arguments
+        .optional("data")?
+        .unwrap_or_else(|| Bytes(Vec::new()));
     let at = arguments.optional("at")?;
     if is_for_blocks_only(&function) {
         node.ensure_unsafe()?;
@@ -92,7 +100,11 @@ fn call(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
         )));
     }
     let state = node.chain.state(at)?;
-    Ok(Bytes(node.chain.executor().call_raw(&state, &function, &encoded)?))
+    Ok(Bytes(
+        node.chain
+            .executor()
+            .call_raw(&state, &function, &encoded)?,
+    ))
 }
 
 /// Sends the version at once. A new version is a new binary, so clients hear of it when they connect again.
@@ -105,7 +117,10 @@ async fn follow_runtime_version(
         let (number, hash) = node.chain.best();
         let state = node.chain.state(Some(hash))?;
         let version: RuntimeVersion = node.chain.executor().call(&state, "Core_version", ())?;
-        Ok(Start { number, message: to_json(&version)? })
+        Ok(Start {
+            number,
+            message: to_json(&version)?,
+        })
     };
     news::follow(pending, node, first, |_| Ok(None)).await
 }
@@ -139,7 +154,11 @@ fn storage_size(node: &Node, mut arguments: Arguments) -> Answer<Option<u64>> {
     let mut sum = 0_u64;
     for (count, pair) in state.pairs(under(&key)).map_err(unreadable)?.enumerate() {
         if count >= PAIRS_MAX {
-            return Err(Fault::more_than(PAIRS_MAX, "values", "ask with a longer prefix"));
+            return Err(Fault::more_than(
+                PAIRS_MAX,
+                "values",
+                "ask with a longer prefix",
+            ));
         }
         sum = sum.saturating_add(length(&pair.map_err(unreadable)?.1));
     }
@@ -148,7 +167,9 @@ fn storage_size(node: &Node, mut arguments: Arguments) -> Answer<Option<u64>> {
 
 fn query_storage_at(node: &Node, mut arguments: Arguments) -> Answer<Vec<StorageChangeSet>> {
     let keys: Vec<Bytes> = arguments.required("keys")?;
-    let block = arguments.optional("at")?.unwrap_or_else(|| node.chain.best().1);
+    let block = arguments
+        .optional("at")?
+        .unwrap_or_else(|| node.chain.best().1);
     verify_query(&keys)?;
     Ok(vec![values_at(node, keys, block)?])
 }
@@ -178,12 +199,17 @@ fn values_at(
 
 fn read_proof(node: &Node, mut arguments: Arguments) -> Answer<ReadProof> {
     let keys: Vec<Bytes> = arguments.required("keys")?;
-    let at = arguments.optional("at")?.unwrap_or_else(|| node.chain.best().1);
+    let at = arguments
+        .optional("at")?
+        .unwrap_or_else(|| node.chain.best().1);
     verify_query(&keys)?;
     let state = node.chain.state(Some(at))?;
     let keys = keys.iter().map(|key| &key.0[..]);
     let proof = prove_read(state, keys).map_err(unreadable)?;
-    Ok(ReadProof { at, proof: proof.into_iter_nodes().map(Bytes).collect() })
+    Ok(ReadProof {
+        at,
+        proof: proof.into_iter_nodes().map(Bytes).collect(),
+    })
 }
 
 /// Sends the values of the keys at once, and each change. Without keys every change of the chain, which is much.
@@ -192,7 +218,7 @@ async fn follow_storage(
     pending: PendingSubscriptionSink,
     node: Arc<Node>,
 ) -> SubscriptionCloseResponse {
-    let keys = match wanted_keys(&params, &node) {
+    let keys = match node.work(move |node| wanted_keys(&params, node)).await {
         Ok(keys) => keys,
         Err(fault) => {
             pending.reject(fault).await;
@@ -203,10 +229,16 @@ async fn follow_storage(
         let keys: Vec<_> = keys.iter().flatten().cloned().map(Bytes).collect();
         move |node: &Node| {
             let (number, hash) = node.chain.best();
-            Ok(Start { number, message: to_json(&values_at(node, keys, hash)?)? })
+            Ok(Start {
+                number,
+                message: to_json(&values_at(node, keys, hash)?)?,
+            })
         }
     };
-    news::follow(pending, node, first, move |head| changes_in(head, keys.as_ref())).await
+    news::follow(pending, node, first, move |head| {
+        changes_in(head, keys.as_ref())
+    })
+    .await
 }
 
 fn wanted_keys(params: &Params<'_>, node: &Node) -> Answer<Option<BTreeSet<Vec<u8>>>> {
@@ -232,7 +264,11 @@ fn changes_in(
     if changes.is_empty() {
         return Ok(None);
     }
-    to_json(&StorageChangeSet { block: head.hash, changes }).map(Some)
+    to_json(&StorageChangeSet {
+        block: head.hash,
+        changes,
+    })
+    .map(Some)
 }
 
 // ---------------------------------------------------------------------------------- keys
@@ -245,7 +281,9 @@ fn under(prefix: &[u8]) -> IterArgs<'_> {
 }
 
 fn keys_paged(node: &Node, mut arguments: Arguments) -> Answer<Vec<Bytes>> {
-    let prefix = arguments.optional("prefix")?.unwrap_or_else(|| Bytes(Vec::new()));
+    let prefix = arguments
+        .optional("prefix")?
+        .unwrap_or_else(|| Bytes(Vec::new()));
     let count: u32 = arguments.required("count")?;
     let start_key: Option<Bytes> = arguments.optional("startKey")?;
     let state = node.chain.state(arguments.optional("at")?)?;
@@ -257,7 +295,9 @@ fn keys_paged(node: &Node, mut arguments: Arguments) -> Answer<Vec<Bytes>> {
     page.start_at = start_key.as_ref().map(|key| &key.0[..]);
     page.start_at_exclusive = true;
     let keys = state.keys(page).map_err(unreadable)?;
-    keys.take(count).map(|key| key.map(Bytes).map_err(unreadable)).collect()
+    keys.take(count)
+        .map(|key| key.map(Bytes).map_err(unreadable))
+        .collect()
 }
 
 fn keys(node: &Node, mut arguments: Arguments) -> Answer<Vec<Bytes>> {

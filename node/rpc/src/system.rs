@@ -46,12 +46,20 @@ fn roles(node: &Node) -> Vec<NodeRole> {
 
 /// Says what is true of a node on its own.
 fn health(_: &Node) -> Health {
-    Health { peers: 0, is_syncing: false, should_have_peers: false }
+    Health {
+        peers: 0,
+        is_syncing: false,
+        should_have_peers: false,
+    }
 }
 
 fn sync_state(node: &Node) -> SyncState {
     let (best, _) = node.chain.best();
-    SyncState { starting_block: node.started_at, current_block: best, highest_block: best }
+    SyncState {
+        starting_block: node.started_at,
+        current_block: best,
+        highest_block: best,
+    }
 }
 
 fn account_next_index(node: &Node, mut arguments: Arguments) -> Answer<u32> {
@@ -64,7 +72,10 @@ fn dry_run(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
     let Bytes(extrinsic) = arguments.required("extrinsic")?;
     let state = node.chain.state(arguments.optional("at")?)?;
     verify_extrinsic(&extrinsic)?;
-    let result = node.chain.executor().call_raw(&state, "BlockBuilder_apply_extrinsic", &extrinsic)?;
+    let result =
+        node.chain
+            .executor()
+            .call_raw(&state, "BlockBuilder_apply_extrinsic", &extrinsic)?;
     Ok(Bytes(result))
 }
 

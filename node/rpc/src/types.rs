@@ -4,8 +4,8 @@ use commonwatt_primitives::{AccountId, MeterId, Step, Wh};
 use pallet_transaction_payment::{FeeDetails, InclusionFee};
 use pallet_virtual_meter::{Trace, VgmEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use sp_core::{H256, bytes::from_hex, crypto::Ss58Codec};
 pub(crate) use sp_core::Bytes;
+use sp_core::{H256, bytes::from_hex, crypto::Ss58Codec};
 
 /// One of something, or a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,10 @@ impl<'de> Deserialize<'de> for Account {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let account = if text.starts_with("0x") {
-            from_hex(&text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(AccountId::new)
+            from_hex(&text)
+                .ok()
+                .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+                .map(AccountId::new)
         } else {
             AccountId::from_ss58check(&text).ok()
         };
@@ -136,7 +139,11 @@ struct InclusionFeeJson {
 impl From<FeeDetails<u128>> for FeeDetailsJson {
     fn from(details: FeeDetails<u128>) -> Self {
         let inclusion_fee = details.inclusion_fee.map(
-            |InclusionFee { base_fee, len_fee, adjusted_weight_fee }| InclusionFeeJson {
+            |InclusionFee {
+                 base_fee,
+                 len_fee,
+                 adjusted_weight_fee,
+             }| InclusionFeeJson {
                 base_fee: HexNumber(base_fee),
                 len_fee: HexNumber(len_fee),
                 adjusted_weight_fee: HexNumber(adjusted_weight_fee),
@@ -183,10 +190,31 @@ struct Origin {
 
 impl From<Trace<AccountId>> for TraceJson {
     fn from(trace: Trace<AccountId>) -> Self {
-        let Trace { step, version, member, allocated, from, bought, sold, net_wh } = trace;
-        let from = from.into_iter().map(|(meter, energy)| Origin { meter, energy }).collect();
+        let Trace {
+            step,
+            version,
+            member,
+            allocated,
+            from,
+            bought,
+            sold,
+            net_wh,
+        } = trace;
+        let from = from
+            .into_iter()
+            .map(|(meter, energy)| Origin { meter, energy })
+            .collect();
         let net_wh = SignedNumber(net_wh);
-        Self { step, version, member, allocated, from, bought, sold, net_wh }
+        Self {
+            step,
+            version,
+            member,
+            allocated,
+            from,
+            bought,
+            sold,
+            net_wh,
+        }
     }
 }
 
@@ -213,7 +241,14 @@ mod tests {
         assert_eq!(read(json!(42)), Some(42));
         assert_eq!(read(json!("0x2a")), Some(42));
         assert_eq!(read(json!("0x0000002a")), Some(42));
-        for bad in [json!("42"), json!("0x"), json!("0x+1"), json!(-1), json!(1u64 << 32), json!([])] {
+        for bad in [
+            json!("42"),
+            json!("0x"),
+            json!("0x+1"),
+            json!(-1),
+            json!(1u64 << 32),
+            json!([]),
+        ] {
             assert_eq!(read(bad.clone()), None, "{bad}");
         }
     }
@@ -233,13 +268,20 @@ mod tests {
     fn signed_numbers_are_strings_only_when_they_are_long() {
         assert_eq!(to_value(SignedNumber(-5)).expect("JSON"), json!(-5));
         let long = i128::from(i64::MAX) + 1;
-        assert_eq!(to_value(SignedNumber(long)).expect("JSON"), json!("9223372036854775808"));
+        assert_eq!(
+            to_value(SignedNumber(long)).expect("JSON"),
+            json!("9223372036854775808")
+        );
     }
 
     #[test]
     fn fees_are_in_hexadecimal() {
         let details = FeeDetails {
-            inclusion_fee: Some(InclusionFee { base_fee: 255, len_fee: 0, adjusted_weight_fee: 1 }),
+            inclusion_fee: Some(InclusionFee {
+                base_fee: 255,
+                len_fee: 0,
+                adjusted_weight_fee: 1,
+            }),
             tip: 9,
         };
         assert_eq!(

@@ -83,11 +83,14 @@ pub enum CommitMode {
 }
 
 impl CommitMode {
-    /// Groups of 256 blocks or 24 MiB.
+    /// Groups of 256 blocks or 4 MiB.
+    ///
+    /// Larger groups write less, since more nodes are born and die inside one. But sled keeps every replaced
+    /// version of a page until the batch is applied: with 24 MiB the process peaks at 800 MiB, with 4 at 300.
     pub const fn bulk() -> Self {
         Self::Bulk {
             max_blocks: 256,
-            max_bytes: 24 * 1024 * 1024,
+            max_bytes: 4 * 1024 * 1024,
         }
     }
 }

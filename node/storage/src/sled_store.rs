@@ -237,7 +237,9 @@ impl SledStore {
         self.db
             .apply_batch(writes)
             .map_err(|error| failed("write", &error))?;
-        self.sync_locked(synced_blobs)
+        self.sync_locked(synced_blobs)?;
+        free_garbage(batch.len());
+        Ok(())
     }
 }
 
@@ -300,6 +302,23 @@ impl Store for SledStore {
             self.stopped.get_or_init(|| error.to_string());
         }
         result
+    }
+}
+
+/// Frees the old versions of the pages that a batch of this many changes replaced.
+///
+/// sled leaves them to epoch based reclamation, which a batch holds up while it lasts and which afterwards
+/// frees a few hundred every 128 operations: with big batches and few reads between it never catches up,
+/// and memory grows with everything ever written.
+fn free_garbage(changes: usize) {
+    // One change replaces a page or two, and sometimes splits one; a flush frees about 500 objects.
+    const CHANGES_PER_FLUSH: usize = 64;
+    const FLUSHES_MIN: usize = 4;
+    for _ in 0..changes
+        .div_ceil(CHANGES_PER_FLUSH)
+        .saturating_add(FLUSHES_MIN)
+    {
+        crossbeam_epoch::pin().flush();
     }
 }
 

@@ -1,0 +1,212 @@
+//! What a caller cannot do: too much, too long, or nonsense.
+
+use std::time::Duration;
+
+use commonwatt_rpc::RpcConfig;
+use commonwatt_storage::StatePruning;
+use jsonrpsee_ws_client::WsClientBuilder;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{TestNode, config};
+
+async fn node_with(config: RpcConfig) -> TestNode {
+    TestNode::start_with(config, StatePruning::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_methods_and_malformed_requests_are_errors_of_their_kind() {
+    let node = TestNode::start().await;
+    let client = node.client().await;
+    assert_eq!(
+        client.refusal("energy_forEverybody", json!([])).await.code,
+        -32601
+    );
+    for (body, code) in [
+        ("nonsense", -32700),
+        (r#"{"jsonrpc":"2.0","id":1}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"chain_getBlockHash","params":[-1]}"#,
+            -32602,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"chain_getHeader","params":["0x12"]}"#,
+            -32602,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"chain_getHeader","params":[{"a":1}]}"#,
+            -32602,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"state_getStorage","params":["no hex"]}"#,
+            -32602,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"state_getStorage"}"#,
+            -32602,
+        ),
+    ] {
+        let (_, answer) = node.post(body).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"]["code"], json!(code), "{body}: {answer}");
+    }
+    let deep = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"chain_getHeader","params":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    assert!(node.post(&deep).await.1.contains("error"));
+    assert_eq!(
+        client.call("system_chain", json!([])).await,
+        json!("Example")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_requests_and_batches_are_refused() {
+    let node = node_with(RpcConfig {
+        max_request_bytes: 10_000,
+        max_batch: 3,
+        ..config()
+    })
+    .await;
+    let request = |text: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"system_chain","params":["{text}"]}}"#)
+    };
+    assert_eq!(node.post(&request(&"x".repeat(9_000))).await.0, 200);
+    let (status, body) = node.post(&request(&"x".repeat(11_000))).await;
+    assert!(status == 413 || body.contains("error"), "{status} {body}");
+    let batch = |count| format!("[{}]", vec![request(""); count].join(","));
+    let (_, body) = node.post(&batch(3)).await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&body)
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    let (_, body) = node.post(&batch(4)).await;
+    assert!(body.contains("-32010"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_responses_are_replaced_by_an_error() {
+    let node = node_with(RpcConfig {
+        max_response_bytes: 10_000,
+        ..config()
+    })
+    .await;
+    let client = node.client().await;
+    let refused = client.refusal("state_getMetadata", json!([])).await;
+    assert_eq!(refused.code, -32008, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_of_a_connection_are_bounded() {
+    let node = node_with(RpcConfig {
+        max_subscriptions_per_connection: 2,
+        ..config()
+    })
+    .await;
+    let client = node.client().await;
+    let (subscribe, end) = ("chain_subscribeNewHeads", "chain_unsubscribeNewHeads");
+    let _one = client.subscribe(subscribe, json!([]), end).await;
+    let _two = client.subscribe(subscribe, json!([]), end).await;
+    assert_eq!(
+        client
+            .try_subscribe(subscribe, json!([]), end)
+            .await
+            .unwrap_err()
+            .code,
+        -32006
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_bounded() {
+    let node = node_with(RpcConfig {
+        max_connections: 1,
+        ..config()
+    })
+    .await;
+    let client = node.client().await;
+    client.call("system_chain", json!([])).await;
+    let url = format!("ws://{}", node.server.local_addr());
+    assert!(WsClientBuilder::default().build(&url).await.is_err());
+}
+
+/// Opens a WebSocket by hand and subscribes to heads.
+async fn open_by_hand(node: &TestNode) -> TcpStream {
+    let mut stream = TcpStream::connect(node.server.local_addr()).await.unwrap();
+    let upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    let text = br#"{"jsonrpc":"2.0","id":1,"method":"chain_subscribeNewHeads","params":[]}"#;
+    // A text frame, masked with zeros.
+    let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend_from_slice(text);
+    stream.write_all(&frame).await.unwrap();
+    stream
+}
+
+/// Reads a frame of the server: its kind and its text.
+async fn read_frame(stream: &mut TcpStream) -> (u8, String) {
+    let kind = stream.read_u8().await.unwrap() & 0x0f;
+    let length = match stream.read_u8().await.unwrap() {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        127 => usize::try_from(stream.read_u64().await.unwrap()).unwrap(),
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.unwrap();
+    (kind, String::from_utf8_lossy(&payload).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_client_hears_pings_and_a_message_that_means_nothing() {
+    let config = RpcConfig {
+        ping_interval: Duration::from_millis(200),
+        keep_alive: Duration::from_millis(100),
+        ..config()
+    };
+    let node = node_with(config).await;
+    let mut stream = open_by_hand(&node).await;
+    let (mut pings, mut keep_alives) = (0, 0);
+    let listen = async {
+        while pings == 0 || keep_alives < 2 {
+            let (kind, text) = read_frame(&mut stream).await;
+            pings += u32::from(kind == 9);
+            if text.contains("rpc_keepAlive") {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                let expected = json!({ "subscription": "keep-alive", "result": null });
+                assert_eq!(message["params"], expected);
+                keep_alives += 1;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), listen)
+        .await
+        .expect("both come");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_no_ping_is_disconnected() {
+    let config = RpcConfig {
+        ping_interval: Duration::from_millis(50),
+        ..config()
+    };
+    let node = node_with(config).await;
+    let mut stream = open_by_hand(&node).await;
+    let mut all = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut all)).await;
+    assert!(closed.is_ok(), "the connection is closed");
+}

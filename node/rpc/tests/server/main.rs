@@ -1,0 +1,13 @@
+//! The server on a real chain, asked over real connections.
+
+// The lint knows test functions, but not the helpers of tests.
+#![allow(clippy::unwrap_used)]
+
+mod bounds;
+mod chain;
+mod energy;
+mod http;
+mod state;
+mod support;
+mod system;
+mod transactions;
