@@ -3,6 +3,8 @@
 //! The keys made here derive from the public development phrase, so whoever reads this can sign with them:
 //! for demonstration and measurement only, never for a real community.
 
+use std::sync::LazyLock;
+
 use commonwatt_community_data::{Community, Participant};
 use commonwatt_primitives::{
     AccountId, Bps, MeterClass, MeterId, MeterKind, Ppm, Step, StepTiming, keys::SessionKeys,
@@ -10,7 +12,11 @@ use commonwatt_primitives::{
 };
 use commonwatt_runtime::genesis::{CommunityGenesis, GenesisMeter, GenesisValidator};
 use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
-use sp_core::{Pair, ed25519, sr25519};
+use sp_core::{
+    Pair,
+    crypto::{DEV_PHRASE, DeriveJunction},
+    ed25519, sr25519,
+};
 
 use crate::spec::{ChainSpec, ChainType};
 
@@ -43,16 +49,26 @@ pub const DEVELOPERS: [&str; 6] = ["Alice", "Bob", "Charlie", "Dave", "Eve", "Fe
 /// Coins each development account begins with: a million, of six decimals.
 const DEVELOPER_COINS: u128 = 1_000_000_000_000;
 
-/// Derives a development key.
+/// Derives a development key from a path like `//Alice`.
 pub fn ed25519_key(path: &str) -> ed25519::Pair {
-    ed25519::Pair::from_string(path, None)
-        .expect("a derivation path of the development phrase is valid")
+    // Turning the phrase into a seed takes a millisecond on purpose, so it is done once.
+    static ROOT: LazyLock<ed25519::Pair> = LazyLock::new(root);
+    derive(&*ROOT, path)
 }
 
-/// Derives a development key.
+/// Derives a development key from a path like `//Alice`.
 pub fn sr25519_key(path: &str) -> sr25519::Pair {
-    sr25519::Pair::from_string(path, None)
-        .expect("a derivation path of the development phrase is valid")
+    static ROOT: LazyLock<sr25519::Pair> = LazyLock::new(root);
+    derive(&*ROOT, path)
+}
+
+fn root<P: Pair>() -> P {
+    P::from_phrase(DEV_PHRASE, None).expect("the development phrase is valid").0
+}
+
+fn derive<P: Pair>(root: &P, path: &str) -> P {
+    let junctions = path.split("//").skip(1).map(DeriveJunction::hard);
+    root.derive(junctions, None).expect("hard junctions are always derived").0
 }
 
 fn account(pair: &ed25519::Pair) -> AccountId {
@@ -279,6 +295,14 @@ mod tests {
                 .collect();
             assert!(errors.is_empty(), "{errors:?}");
         }
+    }
+
+    #[test]
+    fn development_keys_are_those_everybody_knows() {
+        let known = ed25519::Pair::from_string("//Alice", None).unwrap();
+        assert_eq!(ed25519_key("//Alice").public(), known.public());
+        let known = sr25519::Pair::from_string("//meter//p01//pv", None).unwrap();
+        assert_eq!(sr25519_key("//meter//p01//pv").public(), known.public());
     }
 
     #[test]

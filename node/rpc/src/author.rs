@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     arguments::Arguments,
     error::{Answer, Fault},
-    limits::KEYS_PER_QUERY_MAX,
+    limits::{Budget, KEYS_PER_QUERY_MAX},
     methods::{Methods, Node, to_json},
     news::{Subscriber, close},
     types::{Bytes, OneOrMany},
@@ -37,11 +37,14 @@ fn submit(node: &Node, mut arguments: Arguments) -> Answer<Hash> {
     Ok(node.chain.submit(TransactionSource::External, extrinsic)?)
 }
 
+/// Returns what is in the pool, the oldest first, as much as one answer holds.
 fn pending(node: &Node, _: Arguments) -> Answer<Vec<Bytes>> {
-    Ok(node
-        .chain
-        .pending()
+    let pending = node.chain.pending();
+    let mut budget = Budget::new();
+    let fits = |extrinsic: &&Arc<[u8]>| budget.take(extrinsic.len()).is_ok();
+    Ok(pending
         .iter()
+        .take_while(fits)
         .map(|extrinsic| Bytes(extrinsic.to_vec()))
         .collect())
 }

@@ -90,8 +90,8 @@ pub struct RpcConfig {
     pub max_waiting: u32,
     /// Time between two WebSocket pings; 20 s by default. Who answers none for three of them is disconnected.
     pub ping_interval: Duration,
-    /// Silence after which a subscription sends a message that means nothing; 30 s by default, since polkadot-api
-    /// gives a node up after 40 s without any, and steps are 15 minutes apart.
+    /// Silence after which a subscription sends a message that means nothing; 30 s by default. In a browser
+    /// polkadot-api sees no pings, and gives a node up after 40 s without a message; steps are 15 minutes apart.
     pub keep_alive: Duration,
 }
 

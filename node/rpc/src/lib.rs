@@ -32,6 +32,7 @@ mod types;
 pub use config::{ChainType, Cors, Hosts, NodeInfo, NodeRole, RpcConfig, Safety};
 pub use error::RpcError;
 pub use limits::{
-    BLOCKS_PER_QUERY_MAX, CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX, PAIRS_MAX,
+    ANSWER_BYTES_MAX, BLOCKS_PER_QUERY_MAX, CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX,
+    PAIRS_MAX,
 };
 pub use server::{RpcServer, start};

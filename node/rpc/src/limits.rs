@@ -12,10 +12,37 @@ pub const KEYS_PER_PAGE_MAX: usize = 1_000;
 pub const KEYS_PER_QUERY_MAX: usize = 4_096;
 /// Pairs that `state_getPairs` gives, and entries that `state_getStorageSize` adds up.
 pub const PAIRS_MAX: usize = 10_000;
+/// Bytes of values, or of extrinsics, in one answer: half of what the default bound of a response holds in
+/// hexadecimal. Without it a large value asked for again and again would fill the memory before the response is
+/// found too long.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Blocks named in one `chain_getBlockHash`.
 pub const BLOCKS_PER_QUERY_MAX: usize = 4_096;
 /// Bytes of the arguments of `state_call`: the longest extrinsic the pool takes, and some.
 pub const CALL_BYTES_MAX: usize = 1024 * 1024;
+
+/// How much one answer may still hold.
+pub(crate) struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    /// Begins an answer.
+    pub(crate) fn new() -> Self {
+        Self {
+            left: ANSWER_BYTES_MAX,
+        }
+    }
+
+    /// Takes bytes into the answer, while there is room.
+    pub(crate) fn take(&mut self, bytes: usize) -> Answer<()> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            let mend = "ask for less in one call";
+            Fault::more_than(ANSWER_BYTES_MAX, "bytes of values", mend)
+        })?;
+        Ok(())
+    }
+}
 
 /// Does blocking work on threads of its own, so much at one time.
 pub(crate) struct Workers {
@@ -96,6 +123,15 @@ mod tests {
         release.send(()).expect("the task waits");
         assert_eq!(waiting.await, Ok(2));
         assert_eq!(running.await.expect("no panic"), Ok(1));
+    }
+
+    #[test]
+    fn an_answer_holds_so_many_bytes_and_not_one_more() {
+        let mut budget = Budget::new();
+        assert_eq!(budget.take(ANSWER_BYTES_MAX - 1), Ok(()));
+        assert!(budget.take(2).is_err());
+        assert_eq!(budget.take(1), Ok(()));
+        assert!(budget.take(usize::MAX).is_err());
     }
 
     #[tokio::test]

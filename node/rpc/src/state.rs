@@ -16,7 +16,7 @@ use sp_version::RuntimeVersion;
 use crate::{
     arguments::Arguments,
     error::{Answer, Fault, unreadable},
-    limits::{CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX, PAIRS_MAX},
+    limits::{Budget, CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX, PAIRS_MAX},
     methods::{Methods, Node, to_json},
     news::{self, Start},
     types::{Bytes, ReadProof, StorageChangeSet},
@@ -187,10 +187,12 @@ fn values_at(
     block: Hash,
 ) -> Answer<StorageChangeSet> {
     let state = node.chain.state(Some(block))?;
+    let mut budget = Budget::new();
     let changes = keys
         .into_iter()
         .map(|key| {
             let value = value_of(&state, &key.0)?;
+            budget.take(value.as_ref().map_or(0, |value| value.len()))?;
             Ok((key, value))
         })
         .collect::<Answer<_>>()?;
@@ -319,10 +321,12 @@ fn pairs(node: &Node, mut arguments: Arguments) -> Answer<Vec<(Bytes, Bytes)>> {
     let Bytes(prefix) = arguments.required("prefix")?;
     let state = node.chain.state(arguments.optional("at")?)?;
     let pairs = state.pairs(under(&prefix)).map_err(unreadable)?;
+    let mut budget = Budget::new();
     let pairs = pairs
         .take(PAIRS_MAX.saturating_add(1))
         .map(|pair| {
             let (key, value) = pair.map_err(unreadable)?;
+            budget.take(key.len().saturating_add(value.len()))?;
             Ok((Bytes(key), Bytes(value)))
         })
         .collect::<Answer<Vec<_>>>()?;

@@ -86,7 +86,8 @@ impl CommitMode {
     /// Groups of 256 blocks or 4 MiB.
     ///
     /// Larger groups write less, since more nodes are born and die inside one. But sled keeps every replaced
-    /// version of a page until the batch is applied: with 24 MiB the process peaks at 800 MiB, with 4 at 300.
+    /// version of a page until the batch is applied: the first 300 blocks of `examples/commit_rate.rs` peak at
+    /// 795 MiB with groups of 24 MiB, at 326 with 8 and at 232 with 2.
     pub const fn bulk() -> Self {
         Self::Bulk {
             max_blocks: 256,
