@@ -63,12 +63,16 @@ pub fn sr25519_key(path: &str) -> sr25519::Pair {
 }
 
 fn root<P: Pair>() -> P {
-    P::from_phrase(DEV_PHRASE, None).expect("the development phrase is valid").0
+    P::from_phrase(DEV_PHRASE, None)
+        .expect("the development phrase is valid")
+        .0
 }
 
 fn derive<P: Pair>(root: &P, path: &str) -> P {
     let junctions = path.split("//").skip(1).map(DeriveJunction::hard);
-    root.derive(junctions, None).expect("hard junctions are always derived").0
+    root.derive(junctions, None)
+        .expect("hard junctions are always derived")
+        .0
 }
 
 fn account(pair: &ed25519::Pair) -> AccountId {

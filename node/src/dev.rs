@@ -64,6 +64,9 @@ pub struct StorageArgs {
     /// States to keep: `archive` for all, or a number of blocks
     #[arg(long, default_value = "256", value_name = "archive|N", value_parser = parse_pruning)]
     pub state_pruning: StatePruning,
+    /// Memory for decoded parts of the state, in MiB
+    #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=16_384))]
+    pub state_cache: u16,
 }
 
 /// Database back ends, as the command line knows them.

@@ -44,7 +44,10 @@ fn generator(owner: &str, device: &str) -> GenesisMeter {
 /// Returns the genesis: X validates and is the council; meter 0 is A's, meter 1 is B's.
 pub fn genesis() -> CommunityGenesis {
     CommunityGenesis {
-        timing: StepTiming { genesis_ms: 1_700_000_000_000, ..StepTiming::PRODUCTION },
+        timing: StepTiming {
+            genesis_ms: 1_700_000_000_000,
+            ..StepTiming::PRODUCTION
+        },
         dsos: vec![account("Dso")],
         members: vec![account("X"), account("Y")],
         council: vec![account("X")],

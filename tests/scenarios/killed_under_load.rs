@@ -27,7 +27,11 @@ fn survives(database: &str) {
         // Everything announced before is still there, unchanged.
         for (step, hash) in &announced {
             let found = node.block_hash(*step);
-            assert_eq!(found.as_ref(), Some(hash), "step {step} after kill {kill} (seed {seed})");
+            assert_eq!(
+                found.as_ref(),
+                Some(hash),
+                "step {step} after kill {kill} (seed {seed})"
+            );
         }
         // The next step's block comes, then the node dies somewhere in the steps after it.
         let first = node.expect_block();
@@ -40,14 +44,25 @@ fn survives(database: &str) {
             }
             left = left.saturating_sub(began.elapsed());
         }
-        announced.extend(node.kill().into_iter().map(|block| (block.step, block.hash)));
+        announced.extend(
+            node.kill()
+                .into_iter()
+                .map(|block| (block.step, block.hash)),
+        );
     }
     let node = DevNode::start(base.path(), &arguments);
     node.expect_block();
     for (step, hash) in &announced {
-        assert_eq!(node.block_hash(*step).as_ref(), Some(hash), "step {step} (seed {seed})");
+        assert_eq!(
+            node.block_hash(*step).as_ref(),
+            Some(hash),
+            "step {step} (seed {seed})"
+        );
     }
-    println!("{database}: {} announced blocks, none missing", announced.len());
+    println!(
+        "{database}: {} announced blocks, none missing",
+        announced.len()
+    );
 }
 
 #[test]

@@ -30,7 +30,11 @@ fn another_chains_spec_in_the_folder_is_refused() {
     drop(DevNode::start(base.path(), &[]));
     let path = base.path().join("chains/dev/chain-spec.json");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("\"retention\": 3360", "\"retention\": 3361")).unwrap();
+    fs::write(
+        &path,
+        text.replace("\"retention\": 3360", "\"retention\": 3361"),
+    )
+    .unwrap();
     let said = expect_failure(command(base.path(), &[]));
     assert!(said.contains("another chain"), "{said}");
 }
@@ -43,7 +47,10 @@ fn a_broken_chain_spec_is_located() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     let said = expect_failure(command(base.path(), &[]));
-    assert!(said.contains("chain-spec.json") && said.contains("line"), "{said}");
+    assert!(
+        said.contains("chain-spec.json") && said.contains("line"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -51,7 +58,10 @@ fn a_changed_step_length_or_key_is_refused() {
     let base = tempfile::tempdir().unwrap();
     drop(DevNode::start(base.path(), &["--step-ms", "2000"]));
     let said = expect_failure(command(base.path(), &["--step-ms", "3000"]));
-    assert!(said.contains("steps of 2000 ms") && said.contains("--base-path"), "{said}");
+    assert!(
+        said.contains("steps of 2000 ms") && said.contains("--base-path"),
+        "{said}"
+    );
     let said = expect_failure(command(base.path(), &["--key", "prorata"]));
     assert!(said.contains("another key"), "{said}");
 }
@@ -62,7 +72,9 @@ fn a_port_in_use_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let mut command = Command::new(binary());
-    command.args(["dev", "--rpc-port", &port, "--base-path"]).arg(base.path());
+    command
+        .args(["dev", "--rpc-port", &port, "--base-path"])
+        .arg(base.path());
     let said = expect_failure(command);
     assert!(said.contains(&port), "{said}");
 }
@@ -89,12 +101,22 @@ fn flags_that_make_no_sense_are_refused() {
 #[test]
 fn the_exported_chain_spec_is_sound() {
     let folder = tempfile::tempdir().unwrap();
-    let exported = Command::new(binary()).arg("export-chain-spec").output().unwrap();
+    let exported = Command::new(binary())
+        .arg("export-chain-spec")
+        .output()
+        .unwrap();
     assert!(exported.status.success());
     let path = folder.path().join("spec.json");
     fs::write(&path, exported.stdout).unwrap();
-    let checked = Command::new(binary()).arg("check-spec").arg(&path).output().unwrap();
+    let checked = Command::new(binary())
+        .arg("check-spec")
+        .arg(&path)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(checked.status.success() && said.contains("is sound; genesis 0x"), "{said}");
+    assert!(
+        checked.status.success() && said.contains("is sound; genesis 0x"),
+        "{said}"
+    );
     assert!(said.contains("note: timing"), "{said}");
 }

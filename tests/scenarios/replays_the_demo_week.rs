@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{path::{Path, PathBuf}, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use support::binary;
@@ -19,7 +22,16 @@ fn replay(database: &str, key: &str, allocations: &Path) -> Value {
     let output = Command::new(binary())
         .arg("replay")
         .arg(project("chain-specs/demo-community"))
-        .args(["--json", "--steps", STEPS, "--database", database, "--key", key, "--allocations"])
+        .args([
+            "--json",
+            "--steps",
+            STEPS,
+            "--database",
+            database,
+            "--key",
+            key,
+            "--allocations",
+        ])
         .arg(allocations)
         .output()
         .unwrap();

@@ -339,11 +339,13 @@ impl Chain {
         let hash = header.hash();
         let mut unsealed = header.clone();
         let seal = take_seal(&mut unsealed)?;
-        if let Some(agreement) = &self.agreement {
-            agreement.verify_author(&unsealed, &seal)?;
-            let certificate = justification.as_deref().unwrap_or_default();
-            agreement.verify_certificate(number, &hash, certificate)?;
-        }
+        let agreement = self
+            .agreement
+            .as_ref()
+            .ok_or(ChainError::NoAgreement(number))?;
+        agreement.verify_author(&unsealed, &seal)?;
+        let certificate = justification.as_deref().unwrap_or_default();
+        agreement.verify_certificate(number, &hash, certificate)?;
         self.preverify(&body);
         let state = self.db.working_state_at(&best_hash)?;
         let changes = self.executor.execute_block(&state, &unsealed, &body)?;

@@ -24,6 +24,9 @@ pub enum ChainError {
     /// A block's author, seal or certificate is not right.
     #[error(transparent)]
     Agreement(#[from] AgreementError),
+    /// Nobody said who may make blocks, so none can be checked.
+    #[error("this node knows no validator to check block {0} against")]
+    NoAgreement(u32),
     /// The block does not follow the best block.
     #[error(
         "block {number} with parent {parent:?} does not follow the best block {best} ({best_hash:?})"

@@ -13,9 +13,7 @@ use commonwatt_runtime::{
     example::{account, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
-use commonwatt_storage::{
-    ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock,
-};
+use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
 use commonwatt_txpool::{PoolError, TransactionStatus};
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_virtual_meter::{StepSummary, Trace};
@@ -26,11 +24,16 @@ use tempfile::TempDir;
 use crate::{Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SingleValidator};
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
-const TIMING: StepTiming =
-    StepTiming { genesis_ms: 1_700_000_000_000, ..StepTiming::PRODUCTION };
+const TIMING: StepTiming = StepTiming {
+    genesis_ms: 1_700_000_000_000,
+    ..StepTiming::PRODUCTION
+};
 
 fn open_in(folder: &TempDir, kind: DatabaseKind) -> Result<Chain, String> {
-    let config = DbConfig { kind, ..DbConfig::default() };
+    let config = DbConfig {
+        kind,
+        ..DbConfig::default()
+    };
     let db = ChainDb::open(&folder.path().join("db"), config).map_err(|error| error.to_string())?;
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default())
@@ -48,14 +51,28 @@ fn open() -> (Chain, TempDir) {
 }
 
 fn reading(step: u32, energy: u64) -> RuntimeCall {
-    let reading =
-        Measurement::Interval { energy: Wh(energy), version: 1, quality: Quality::Measured };
-    EnergyCall::report { sequence: u64::from(step), report: Report { step: Step(step), reading } }
-        .into()
+    let reading = Measurement::Interval {
+        energy: Wh(energy),
+        version: 1,
+        quality: Quality::Measured,
+    };
+    EnergyCall::report {
+        sequence: u64::from(step),
+        report: Report {
+            step: Step(step),
+            reading,
+        },
+    }
+    .into()
 }
 
 fn signed(chain: &Chain, call: RuntimeCall, nonce: u32, by: &str) -> Vec<u8> {
-    sign_ed25519(call, nonce, &SigningContext::immortal(chain.genesis_hash()), &pair(by))
+    sign_ed25519(
+        call,
+        nonce,
+        &SigningContext::immortal(chain.genesis_hash()),
+        &pair(by),
+    )
 }
 
 fn submit(chain: &Chain, call: RuntimeCall, nonce: u32, by: &str) -> Result<Hash, PoolError> {
@@ -63,8 +80,15 @@ fn submit(chain: &Chain, call: RuntimeCall, nonce: u32, by: &str) -> Result<Hash
 }
 
 fn author_with(chain: &Chain, punctuality: Punctuality) -> Authored {
-    let limits = BuildLimits { bytes_max: 1 << 20, misfits_max: 8, is_over: &|| false };
-    chain.author_next(&TIMING, punctuality, &limits, CommitMode::Durable).unwrap().unwrap()
+    let limits = BuildLimits {
+        bytes_max: 1 << 20,
+        misfits_max: 8,
+        is_over: &|| false,
+    };
+    chain
+        .author_next(&TIMING, punctuality, &limits, CommitMode::Durable)
+        .unwrap()
+        .unwrap()
 }
 
 fn author(chain: &Chain) -> Authored {
@@ -72,7 +96,10 @@ fn author(chain: &Chain) -> Authored {
 }
 
 fn remark(text: &[u8]) -> RuntimeCall {
-    frame_system::Call::remark { remark: text.to_vec() }.into()
+    frame_system::Call::remark {
+        remark: text.to_vec(),
+    }
+    .into()
 }
 
 fn cause(result: Result<Hash, PoolError>) -> String {
@@ -90,8 +117,10 @@ fn a_reading_is_pooled_built_stored_and_traced() {
     assert_eq!(chain.best(), (1, block.hash));
 
     let state = chain.state(None).unwrap();
-    let trace: Option<Trace<commonwatt_primitives::AccountId>> =
-        chain.executor().call(&state, "EnergyApi_trace", (Step(1), account("X"))).unwrap();
+    let trace: Option<Trace<commonwatt_primitives::AccountId>> = chain
+        .executor()
+        .call(&state, "EnergyApi_trace", (Step(1), account("X")))
+        .unwrap();
     assert_eq!(trace.unwrap().allocated, Wh(8_000));
     assert_eq!(chain.pool_status().ready.total(), 0);
 }
@@ -119,7 +148,10 @@ fn watchers_hear_of_a_transaction_until_it_is_final() {
     assert_eq!(watch.try_recv(), Ok(TransactionStatus::Ready));
     let block = author(&chain);
     assert_eq!(watch.try_recv(), Ok(TransactionStatus::InBlock(block.hash)));
-    assert_eq!(watch.try_recv(), Ok(TransactionStatus::Finalized(block.hash)));
+    assert_eq!(
+        watch.try_recv(),
+        Ok(TransactionStatus::Finalized(block.hash))
+    );
     assert!(watch.try_recv().is_err());
 }
 
@@ -144,8 +176,10 @@ fn readings_of_missed_steps_wait_for_their_own_blocks() {
         let block = author_with(&chain, Punctuality::Late);
         assert_eq!(block.extrinsics, 2, "block {step}");
         let state = chain.state(None).unwrap();
-        let summary: Option<StepSummary> =
-            chain.executor().call(&state, "EnergyApi_step_summary", Step(step)).unwrap();
+        let summary: Option<StepSummary> = chain
+            .executor()
+            .call(&state, "EnergyApi_step_summary", Step(step))
+            .unwrap();
         assert_eq!(summary.unwrap().generated, Wh(100 * u64::from(step)));
     }
 }
@@ -158,8 +192,10 @@ fn a_late_reading_makes_a_new_version_of_its_own_step() {
     author(&chain);
     let state = chain.state(None).unwrap();
     let summary = |step| -> StepSummary {
-        let answer: Option<_> =
-            chain.executor().call(&state, "EnergyApi_step_summary", Step(step)).unwrap();
+        let answer: Option<_> = chain
+            .executor()
+            .call(&state, "EnergyApi_step_summary", Step(step))
+            .unwrap();
         answer.unwrap()
     };
     assert_eq!((summary(1).version, summary(1).generated), (2, Wh(900)));
@@ -221,8 +257,10 @@ fn a_call_that_fails_is_in_the_block_and_changes_nothing() {
     submit(&chain, reading(1, u64::MAX), 0, "A").unwrap();
     assert_eq!(author(&chain).extrinsics, 2);
     let state = chain.state(None).unwrap();
-    let summary: Option<StepSummary> =
-        chain.executor().call(&state, "EnergyApi_step_summary", Step(1)).unwrap();
+    let summary: Option<StepSummary> = chain
+        .executor()
+        .call(&state, "EnergyApi_step_summary", Step(1))
+        .unwrap();
     assert_eq!(summary.unwrap().generated, Wh(0));
 }
 
@@ -254,17 +292,39 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
         error
     };
     let error = refuse(&|block| block.header.number = 2);
-    assert!(matches!(error, ChainError::NotNext { number: 2, best: 0, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ChainError::NotNext {
+                number: 2,
+                best: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
     let error = refuse(&|block| block.header.parent_hash = Hash::repeat_byte(1));
     assert!(matches!(error, ChainError::NotNext { .. }), "{error}");
     let error = refuse(&|block| {
         block.header.digest_mut().pop();
     });
-    assert!(matches!(error, ChainError::Agreement(AgreementError::NoSeal(1))), "{error}");
+    assert!(
+        matches!(error, ChainError::Agreement(AgreementError::NoSeal(1))),
+        "{error}"
+    );
     let error = refuse(&|block| block.header.state_root = Hash::repeat_byte(1));
-    assert!(matches!(error, ChainError::Agreement(AgreementError::BadSeal(1))), "{error}");
+    assert!(
+        matches!(error, ChainError::Agreement(AgreementError::BadSeal(1))),
+        "{error}"
+    );
     let error = refuse(&|block| block.justification = None);
-    assert!(matches!(error, ChainError::Agreement(AgreementError::BadCertificate(1))), "{error}");
+    assert!(
+        matches!(
+            error,
+            ChainError::Agreement(AgreementError::BadCertificate(1))
+        ),
+        "{error}"
+    );
 
     // A forger with the validator's key still cannot change what execution gives.
     let reseal = |block: &mut StoredBlock| {
@@ -272,14 +332,20 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
         let keys = genesis().validators.remove(0).keys;
         let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
         let seal = agreement.seal(&block.header.hash());
-        block.header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
+        block
+            .header
+            .digest_mut()
+            .push(DigestItem::Seal(ENGINE_ID, seal));
         block.justification = Some(agreement.certify(1, &block.header.hash()));
     };
     let error = refuse(&|block| {
         block.header.state_root = Hash::repeat_byte(1);
         reseal(block);
     });
-    assert!(error.to_string().contains("Storage root must match"), "{error}");
+    assert!(
+        error.to_string().contains("Storage root must match"),
+        "{error}"
+    );
     let error = refuse(&|block| {
         block.body.pop();
         reseal(block);
@@ -289,7 +355,12 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
         block.body.push(vec![1, 2, 3]);
         reseal(block);
     });
-    assert!(error.to_string().contains("extrinsic 2 of the block does not decode"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("extrinsic 2 of the block does not decode"),
+        "{error}"
+    );
     let error = refuse(&|block| {
         // Another time than the step's end: a middle byte of the compact moment.
         let middle = block.body[0].len() - 3;
@@ -309,8 +380,12 @@ fn a_database_of_another_chain_is_refused() {
     let db = ChainDb::open(&folder.path().join("db"), DbConfig::default()).unwrap();
     let mut other = genesis();
     other.retention = 300;
-    let result =
-        Chain::open(db, Executor::new(), other.build_storage().unwrap(), ChainConfig::default());
+    let result = Chain::open(
+        db,
+        Executor::new(),
+        other.build_storage().unwrap(),
+        ChainConfig::default(),
+    );
     let error = result.err().unwrap().to_string();
     assert!(error.contains("another chain"), "{error}");
 }
@@ -319,7 +394,10 @@ fn a_database_of_another_chain_is_refused() {
 fn a_database_in_use_is_refused() {
     let (_chain, folder) = open();
     let error = open_in(&folder, DatabaseKind::Sled).err().unwrap();
-    assert!(error.contains("in use") || error.contains("another process"), "{error}");
+    assert!(
+        error.contains("in use") || error.contains("another process"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -327,19 +405,33 @@ fn a_runtime_this_binary_does_not_know_stops_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let db = ChainDb::open(&folder.path().join("db"), DbConfig::default()).unwrap();
     let mut storage = genesis().build_storage().unwrap();
-    storage.top.insert(b":code".to_vec(), b"native:commonwatt-99".to_vec());
-    let error =
-        Chain::open(db, Executor::new(), storage, ChainConfig::default()).err().unwrap();
-    assert!(matches!(error, ChainError::UnknownRuntime { .. }), "{error}");
-    assert!(error.to_string().contains("native:commonwatt-99"), "{error}");
+    storage
+        .top
+        .insert(b":code".to_vec(), b"native:commonwatt-99".to_vec());
+    let error = Chain::open(db, Executor::new(), storage, ChainConfig::default())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, ChainError::UnknownRuntime { .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("native:commonwatt-99"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_validator_with_the_wrong_key_is_told_both_keys() {
     let keys = genesis().validators.remove(0).keys;
-    let error = SingleValidator::new(account("X"), &keys, pair("Y")).err().unwrap();
+    let error = SingleValidator::new(account("X"), &keys, pair("Y"))
+        .err()
+        .unwrap();
     let text = error.to_string();
-    assert!(text.contains(&hex(&keys.vote.0)) && text.contains(&hex(&pair("Y").public().0)), "{text}");
+    assert!(
+        text.contains(&hex(&keys.vote.0)) && text.contains(&hex(&pair("Y").public().0)),
+        "{text}"
+    );
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -349,7 +441,10 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn pruned_states_are_said_to_be_so() {
     let folder = tempfile::tempdir().unwrap();
-    let config = DbConfig { pruning: commonwatt_storage::StatePruning::Keep(2), ..DbConfig::default() };
+    let config = DbConfig {
+        pruning: commonwatt_storage::StatePruning::Keep(2),
+        ..DbConfig::default()
+    };
     let db = ChainDb::open(&folder.path().join("db"), config).unwrap();
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
@@ -359,7 +454,10 @@ fn pruned_states_are_said_to_be_so() {
     let hashes: Vec<_> = (0..6).map(|_| author(&chain).hash).collect();
     assert!(chain.state(Some(hashes[5])).is_ok());
     let error = chain.state(Some(hashes[0])).err().unwrap().to_string();
-    assert!(error.contains("discarded") || error.contains("pruned"), "{error}");
+    assert!(
+        error.contains("discarded") || error.contains("pruned"),
+        "{error}"
+    );
     assert!(chain.state(Some(Hash::repeat_byte(3))).is_err());
     // The block itself is never discarded.
     assert!(chain.db().block(&hashes[0]).unwrap().is_some());
@@ -368,8 +466,9 @@ fn pruned_states_are_said_to_be_so() {
 #[test]
 fn many_transactions_are_taken_in_as_one() {
     let (chain, _folder) = open();
-    let mut batch: Vec<_> =
-        (0..40).map(|nonce| signed(&chain, remark(&[1]), nonce, "X")).collect();
+    let mut batch: Vec<_> = (0..40)
+        .map(|nonce| signed(&chain, remark(&[1]), nonce, "X"))
+        .collect();
     let mut forged = batch[7].clone();
     let last = forged.len() - 1;
     forged[last] ^= 1;
@@ -383,7 +482,11 @@ fn many_transactions_are_taken_in_as_one() {
     let state = chain.state(None).unwrap();
     let encoded = chain
         .executor()
-        .call_raw(&state, "AccountNonceApi_account_nonce", &account("X").encode())
+        .call_raw(
+            &state,
+            "AccountNonceApi_account_nonce",
+            &account("X").encode(),
+        )
         .unwrap();
     assert_eq!(encoded, 40u32.encode());
 }

@@ -88,8 +88,9 @@ impl AtBlock<'_> {
                 .call::<Option<Role>>(state, "RegistryApi_role_of", who)
                 .is_ok_and(|role| role.is_none())
                 .then(|| TransactionRefusal::Unregistered.explanation().to_owned()),
-            (InvalidTransaction::Custom(code), ..) => TransactionRefusal::from_code(code)
-                .map(|refusal| refusal.explanation().to_owned()),
+            (InvalidTransaction::Custom(code), ..) => {
+                TransactionRefusal::from_code(code).map(|refusal| refusal.explanation().to_owned())
+            }
             _ => None,
         };
         match cause {

@@ -109,6 +109,9 @@ pub mod pallet {
         ValueQuery,
     >;
 
+    /// A meter with the device that speaks for it, if any.
+    pub type MeterAndDevice<AccountId> = (MeterInfo<AccountId>, Option<AccountId>);
+
     /// Who is registered from the start. Meters get the numbers 0, 1, 2, … in order.
     #[pallet::genesis_config]
     #[derive(frame_support::DefaultNoBound)]
@@ -120,7 +123,7 @@ pub mod pallet {
         /// The validators, each a member or DSO, with their keys.
         pub validators: Vec<(T::AccountId, SessionKeys)>,
         /// The meters, each with the device that speaks for it, if any.
-        pub meters: Vec<(MeterInfo<T::AccountId>, Option<T::AccountId>)>,
+        pub meters: Vec<MeterAndDevice<T::AccountId>>,
     }
 
     #[pallet::genesis_build]

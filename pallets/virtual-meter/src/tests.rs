@@ -3,7 +3,6 @@
 mod agreement;
 mod corrections;
 mod distribution;
-mod measurement;
 mod retention;
 mod storage;
 mod tokens;

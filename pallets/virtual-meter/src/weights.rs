@@ -1,10 +1,10 @@
 //! What the work of this pallet costs.
 //!
-//! Times are native execution. The ignored test `measure_a_block` runs 57 meters and 36 accounts: an
-//! unoptimised build on a 2-core machine took 1.3 ms for the energy, 5.5 ms for the voting tokens of
-//! all accounts, and 0.4 ms for the expiry of a step. Optimised code takes a small part of that; the
-//! constants below add up to a quarter of it, which leaves room for slower machines. Reads and writes
-//! are counted from the code and priced by the database weights of the runtime.
+//! Times are native execution. 57 meters and 36 accounts took, in an unoptimised build on a 2-core machine,
+//! 1.3 ms for the energy, 5.5 ms for the voting tokens of all accounts, and 0.4 ms for the expiry of a
+//! step. Optimised code takes a small part of that (docs/benchmarks.md has a whole block); the constants
+//! below add up to a quarter of it, which leaves room for slower machines. Reads and writes are counted
+//! from the code and priced by the database weights of the runtime.
 
 use core::marker::PhantomData;
 use frame_support::{

@@ -20,8 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns the binary under test: the one cargo built, or the one `COMMONWATT_BIN` names.
 pub fn binary() -> PathBuf {
-    std::env::var_os("COMMONWATT_BIN")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_commonwatt")), PathBuf::from)
+    std::env::var_os("COMMONWATT_BIN").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_commonwatt")),
+        PathBuf::from,
+    )
 }
 
 /// A block as the node announced it.
@@ -60,7 +62,12 @@ impl DevNode {
                 }
             }
         });
-        let mut node = Self { child, lines, url: String::new(), greeting: Vec::new() };
+        let mut node = Self {
+            child,
+            lines,
+            url: String::new(),
+            greeting: Vec::new(),
+        };
         node.read_greeting();
         node
     }
@@ -99,7 +106,10 @@ impl DevNode {
                 ["step", number, ..] => step = number.parse().ok(),
                 ["block", hash, ..] => {
                     if let Some(step) = step {
-                        return Some(Announced { step, hash: hash.trim_end_matches(',').into() });
+                        return Some(Announced {
+                            step,
+                            hash: hash.trim_end_matches(',').into(),
+                        });
                     }
                 }
                 _ => {}
@@ -114,11 +124,18 @@ impl DevNode {
 
     /// Asks for the hash of the block of a step.
     pub fn block_hash(&self, step: u32) -> Option<String> {
-        tokio::runtime::Runtime::new().expect("threads").block_on(async {
-            let client =
-                WsClientBuilder::default().build(&self.url).await.expect("the node answers");
-            client.request("chain_getBlockHash", rpc_params![step]).await.expect("a hash or null")
-        })
+        tokio::runtime::Runtime::new()
+            .expect("threads")
+            .block_on(async {
+                let client = WsClientBuilder::default()
+                    .build(&self.url)
+                    .await
+                    .expect("the node answers");
+                client
+                    .request("chain_getBlockHash", rpc_params![step])
+                    .await
+                    .expect("a hash or null")
+            })
     }
 
     /// Ends the node without warning, as a power cut would end its process.
@@ -135,7 +152,10 @@ impl DevNode {
     /// Presses Ctrl-C and returns how the node ended and what it said.
     pub fn interrupt(mut self) -> (ExitStatus, Vec<String>) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .expect("kill runs");
         assert!(sent.success());
         let mut last = Vec::new();
         while let Some(line) = self.next_line(PATIENCE) {

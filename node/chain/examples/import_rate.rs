@@ -1,0 +1,212 @@
+//! How fast blocks of single signed readings are imported, against how fast their signatures alone can be
+//! verified on the same cores, in the same run.
+//!
+//! `cargo run --release -p commonwatt-chain --example import_rate -- [DEVICES] [BLOCKS] [sled|redb] [single|batch]`
+//!
+//! One chain makes the blocks; another, empty one imports them: parent, author, seal, certificate, every
+//! signature, every call, state root, disk. `single` is one transaction for each reading; `batch` has each device
+//! report four readings in one transaction, counted as four.
+
+use std::{env, path::Path, sync::Arc, time::Instant};
+
+use commonwatt_chain::{Chain, ChainConfig, SingleValidator};
+use commonwatt_executor::{BuildLimits, Executor};
+use commonwatt_primitives::{AccountId, Quality, Step, Wh, digest::Punctuality};
+use commonwatt_runtime::{
+    RuntimeCall,
+    example::{account, genesis, pair},
+    genesis::{CommunityGenesis, GenesisMeter},
+    transaction::{SigningContext, sign_ed25519},
+};
+use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
+use pallet_energy_token::{Call, Measurement, Report};
+use rayon::prelude::*;
+use sp_core::{Pair, ed25519};
+use sp_runtime::{MultiSignature, traits::Verify, transaction_validity::TransactionSource};
+
+/// Readings in a transaction of the `batch` run: one on time, three corrections of the steps before.
+const READINGS_IN_BATCH: u64 = 4;
+
+fn main() {
+    let argument = |position: usize| env::args().nth(position);
+    let device_count: u32 =
+        argument(1).map_or(10_000, |text| text.parse().expect("a number of devices"));
+    let block_count: u32 = argument(2).map_or(10, |text| text.parse().expect("a number of blocks"));
+    let kind: DatabaseKind = argument(3)
+        .map_or(Ok(DatabaseKind::Sled), |text| text.parse())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let in_batches = argument(4).is_some_and(|text| text == "batch");
+
+    let devices: Vec<_> = (0..device_count).into_par_iter().map(device).collect();
+    let genesis = community(&devices);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let maker = open(&folder.path().join("maker"), kind, &genesis);
+    let importer = open(&folder.path().join("importer"), kind, &genesis);
+
+    let blocks = make_blocks(&maker, &genesis, &devices, block_count, in_batches);
+    drop(maker);
+    let readings = u64::from(device_count)
+        * u64::from(block_count)
+        * if in_batches { READINGS_IN_BATCH } else { 1 };
+
+    let began = Instant::now();
+    for block in blocks {
+        importer
+            .import(block, CommitMode::Durable)
+            .expect("the block is good");
+    }
+    let import_s = began.elapsed().as_secs_f64();
+    let signatures = u64::from(device_count) * u64::from(block_count);
+    let verify_s = verify_alone(&devices, signatures);
+
+    let rate = |seconds: f64, count: u64| count as f64 / seconds;
+    let (imported, limit) = (rate(import_s, signatures), rate(verify_s, signatures));
+    println!("{block_count} blocks of {device_count} transactions on {kind}");
+    println!(
+        "  import          {import_s:8.2} s  {imported:9.0} transactions/s  {:9.0} readings/s",
+        rate(import_s, readings)
+    );
+    println!(
+        "  ed25519 alone   {verify_s:8.2} s  {limit:9.0} signatures/s on {} threads",
+        rayon::current_num_threads()
+    );
+    println!("  import / limit  {:.0} %", 100.0 * imported / limit);
+}
+
+fn device(number: u32) -> ed25519::Pair {
+    let mut seed = [0; 32];
+    seed[..4].copy_from_slice(&number.to_le_bytes());
+    seed[31] = 1;
+    ed25519::Pair::from_seed(&seed)
+}
+
+fn community(devices: &[ed25519::Pair]) -> CommunityGenesis {
+    let mut genesis = genesis();
+    let template = genesis.meters[0].info.clone();
+    genesis.meters = devices
+        .iter()
+        .map(|pair| GenesisMeter {
+            info: template.clone(),
+            device: Some(AccountId::new(pair.public().0)),
+        })
+        .collect();
+    genesis
+}
+
+fn open(path: &Path, kind: DatabaseKind, genesis: &CommunityGenesis) -> Chain {
+    let config = DbConfig {
+        kind,
+        trie_cache_bytes: 256 * 1024 * 1024,
+        ..DbConfig::default()
+    };
+    let db = ChainDb::open(path, config).expect("a new database");
+    let storage = genesis.build_storage().expect("a sound genesis");
+    let mut chain =
+        Chain::open(db, Executor::new(), storage, ChainConfig::default()).expect("a new chain");
+    let agreement = SingleValidator::new(account("X"), &genesis.validators[0].keys, pair("X"))
+        .expect("its key");
+    chain.set_agreement(Arc::new(agreement));
+    chain
+}
+
+fn make_blocks(
+    chain: &Chain,
+    genesis: &CommunityGenesis,
+    devices: &[ed25519::Pair],
+    count: u32,
+    in_batches: bool,
+) -> Vec<StoredBlock> {
+    let context = SigningContext::immortal(chain.genesis_hash());
+    (1..=count)
+        .map(|number| {
+            let transactions: Vec<_> = devices
+                .par_iter()
+                .map(|pair| {
+                    let call = if in_batches {
+                        batch(number)
+                    } else {
+                        report(number)
+                    };
+                    sign_ed25519(call, number - 1, &context, pair)
+                })
+                .collect();
+            let wanted = transactions.len() + 1;
+            for result in chain.submit_many(TransactionSource::External, transactions) {
+                result.expect("the reading is valid");
+            }
+            let limits = BuildLimits {
+                bytes_max: 1 << 24,
+                misfits_max: 0,
+                is_over: &|| false,
+            };
+            let made = chain
+                .author_next(
+                    &genesis.timing,
+                    Punctuality::OnTime,
+                    &limits,
+                    CommitMode::bulk(),
+                )
+                .expect("the block is made")
+                .expect("this chain makes blocks");
+            assert_eq!(made.extrinsics, wanted, "every reading is in the block");
+            chain
+                .db()
+                .block(&made.hash)
+                .expect("readable")
+                .expect("just stored")
+        })
+        .collect()
+}
+
+fn interval(step: u32, version: u32) -> Report {
+    let reading = Measurement::Interval {
+        energy: Wh(u64::from(step) + u64::from(version)),
+        version,
+        quality: Quality::Measured,
+    };
+    Report {
+        step: Step(step),
+        reading,
+    }
+}
+
+fn report(number: u32) -> RuntimeCall {
+    Call::report {
+        sequence: u64::from(number),
+        report: interval(number, 1),
+    }
+    .into()
+}
+
+fn batch(number: u32) -> RuntimeCall {
+    let reports: Vec<_> = (0..READINGS_IN_BATCH)
+        .zip(0u32..)
+        .filter_map(|(_, back)| {
+            let step = number.checked_sub(back).filter(|step| *step > 0)?;
+            let sequence = u64::from(number) * READINGS_IN_BATCH + u64::from(back);
+            Some((sequence, interval(step, back + 1)))
+        })
+        .collect();
+    Call::report_batch {
+        reports: reports.try_into().expect("four fit"),
+    }
+    .into()
+}
+
+/// Verifies as many signatures as were imported, one by one, on all cores.
+fn verify_alone(devices: &[ed25519::Pair], count: u64) -> f64 {
+    let message = [7u8; 130];
+    let signed: Vec<(MultiSignature, AccountId)> = devices
+        .par_iter()
+        .map(|pair| (pair.sign(&message).into(), AccountId::new(pair.public().0)))
+        .collect();
+    let rounds = count / signed.len() as u64;
+    let began = Instant::now();
+    for _ in 0..rounds {
+        let all = signed
+            .par_iter()
+            .all(|(signature, who)| signature.verify(&message[..], who));
+        assert!(all, "every signature is good");
+    }
+    began.elapsed().as_secs_f64()
+}
