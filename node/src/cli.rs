@@ -12,6 +12,7 @@ use crate::{
     logging::{self, LogFormat},
     replay::ReplayCommand,
     spec::ChainSpec,
+    threads,
 };
 
 /// A blockchain node for energy communities: certified generation becomes traceable watt-hours, shared by
@@ -64,6 +65,7 @@ impl Cli {
     /// Does what the command line asks.
     pub fn run(self) -> Result<()> {
         logging::start(self.logging.log.as_deref(), self.logging.log_format)?;
+        threads::start_workers()?;
         match self.command {
             Command::Dev(command) => command.run(),
             Command::Replay(command) => command.run(),

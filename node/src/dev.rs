@@ -1,10 +1,10 @@
 //! `commonwatt dev`: one validator, a demo community of real households, energy in every block.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,18 +13,18 @@ use commonwatt_chain::{Chain, ChainConfig, SingleValidator};
 use commonwatt_community_data::Community;
 use commonwatt_executor::Executor;
 use commonwatt_primitives::{AccountId, Step, StepTiming, digest::Punctuality};
-use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig};
+use commonwatt_rpc::{Cors, NodeInfo, NodeRole, RpcConfig};
 use commonwatt_storage::{ChainDb, DatabaseKind, DbConfig, StatePruning};
 use pallet_virtual_meter::{StepSummary, VgmEntry};
-use tokio::runtime::Runtime;
 
 use crate::{
     community::{self, KeyKind, member_account},
     meters::{Meters, demo_row},
-    paths::{ChainFolder, default_base_path},
+    paths::{ChainFolder, default_base_path, write_new},
     producer::{self, Produced, Stop, now_ms},
     report::{energy, grouped, short},
     spec::{ChainSpec, ChainType},
+    threads,
 };
 
 /// Runs a development chain with the demo community.
@@ -48,6 +48,10 @@ pub struct DevCommand {
     /// Allow unsafe JSON-RPC methods, which a development chain on this machine may need
     #[arg(long)]
     rpc_unsafe: bool,
+    /// Web page that may call JSON-RPC, like https://example.org; several times for several, or `all`
+    /// [default: pages of this machine and https://polkadot.js.org]
+    #[arg(long, value_name = "ORIGIN")]
+    rpc_cors: Vec<String>,
     /// Stop after this many blocks
     #[arg(long, value_name = "COUNT")]
     blocks: Option<u32>,
@@ -88,6 +92,7 @@ impl StorageArgs {
         DbConfig {
             kind,
             pruning: self.state_pruning,
+            trie_cache_bytes: usize::from(self.state_cache) * 1024 * 1024,
             ..DbConfig::default()
         }
     }
@@ -122,7 +127,7 @@ impl DevCommand {
         let timing = spec.genesis.timing;
         let chain = Arc::new(open_chain(&folder, &spec, self.storage.config())?);
 
-        let runtime = Runtime::new().context("cannot start threads")?;
+        let runtime = threads::start_async()?;
         let stop = Stop::default();
         let rpc = runtime.block_on(commonwatt_rpc::start(
             chain.clone(),
@@ -134,24 +139,19 @@ impl DevCommand {
 
         let meters = runtime.block_on(Meters::connect(&url, &community))?;
         let meters = runtime.spawn(meters.run(timing, stop.clone()));
-        let ctrl_c = stop.clone();
-        runtime.spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                ctrl_c.ask();
-            }
-        });
-        let producing = self.produce(chain.clone(), community, timing, stop.clone());
+        runtime.spawn(ask_on_signal(stop.clone()));
+        let producing = self.produce(chain.clone(), community, timing, stop.clone())?;
         let result = producing
             .join()
-            .map_err(|_| anyhow!("making blocks ended with a panic"))?;
+            .unwrap_or_else(|_| Err(anyhow!("making blocks ended with a panic")));
 
         stop.ask();
         runtime.block_on(async {
             let _ = meters.await;
             rpc.stop().await;
         });
-        let (best, hash) = chain.best();
-        println!("Stopped at step {best} ({hash:?}). Start again to go on.");
+        let safe = chain.db().durable_number();
+        println!("Stopped. {safe} steps are on disk; start again to go on.");
         result
     }
 
@@ -162,6 +162,11 @@ impl DevCommand {
                 commonwatt_rpc::Safety::Unsafe
             } else {
                 commonwatt_rpc::Safety::Auto
+            },
+            cors: match self.rpc_cors.as_slice() {
+                [] => RpcConfig::default().cors,
+                [all] if all == "all" => Cors::Any,
+                origins => Cors::Origins(origins.to_vec()),
             },
             ..RpcConfig::default()
         }
@@ -187,8 +192,9 @@ impl DevCommand {
         // Step 1 begins now, on a whole second.
         timing.genesis_ms = now_ms() / 1_000 * 1_000;
         spec.verify()?;
-        write_whole(&path, &spec.to_json())?;
-        Ok((spec, true))
+        write_new(&path, &spec.to_json())?;
+        // Whoever was first decides: another process may have begun this chain at the same moment.
+        Ok((ChainSpec::read(&path)?, true))
     }
 
     fn verify_unchanged(&self, spec: &ChainSpec, folder: &ChainFolder) -> Result<()> {
@@ -222,9 +228,9 @@ impl DevCommand {
         community: Community,
         timing: StepTiming,
         stop: Stop,
-    ) -> thread::JoinHandle<Result<()>> {
+    ) -> Result<thread::JoinHandle<Result<()>>> {
         let blocks_max = self.blocks;
-        thread::spawn(move || {
+        threads::spawn("producer", move || {
             let names: Vec<_> = community
                 .participants
                 .iter()
@@ -234,6 +240,7 @@ impl DevCommand {
                 chain: &chain,
                 names,
                 missed: 0,
+                told: Instant::now(),
             };
             let mut made = 0u32;
             let result = producer::run(&chain, &timing, &stop, |produced| {
@@ -247,6 +254,20 @@ impl DevCommand {
             result.map_err(Into::into)
         })
     }
+}
+
+/// Asks everybody to stop at Ctrl-C, or when a supervisor ends the process.
+async fn ask_on_signal(stop: Stop) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        tracing::error!("cannot listen for signals; end this node with Ctrl-C twice");
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    stop.ask();
 }
 
 /// Shortens or lengthens the gates along with the step.
@@ -264,14 +285,6 @@ fn scale(timing: &mut StepTiming, step_ms: u64) {
         settle_delay_ms: settle.max(150),
         ..*timing
     };
-}
-
-/// Writes a file so that it is there whole or not at all.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let draft = path.with_extension("draft");
-    fs::write(&draft, text)
-        .and_then(|()| fs::rename(&draft, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Opens the chain of `spec`, with the development key of its only validator.
@@ -343,7 +356,12 @@ struct Board<'a> {
     chain: &'a Chain,
     names: Vec<(AccountId, String)>,
     missed: u32,
+    /// When something was printed last.
+    told: Instant,
 }
+
+/// How often a node that is catching up says how far it is.
+const CATCH_UP_NEWS: Duration = Duration::from_secs(5);
 
 /// Members named on a step's line; all of them are an RPC call away.
 const MEMBERS_SHOWN: usize = 4;
@@ -352,15 +370,20 @@ impl Board<'_> {
     fn show(&mut self, produced: &Produced) {
         if produced.punctuality == Punctuality::Late {
             self.missed = self.missed.saturating_add(1);
+            if self.told.elapsed() >= CATCH_UP_NEWS {
+                println!(
+                    "catching up: {} missed steps closed late so far",
+                    self.missed
+                );
+                self.told = Instant::now();
+            }
             return;
         }
         if self.missed > 0 {
-            println!(
-                "caught up: {} missed steps closed late, without readings",
-                self.missed
-            );
+            println!("caught up: {} missed steps closed late", self.missed);
             self.missed = 0;
         }
+        self.told = Instant::now();
         match self.describe(produced) {
             Ok(text) => println!("{text}"),
             Err(error) => {

@@ -15,3 +15,4 @@ pub mod producer;
 pub mod replay;
 pub mod report;
 pub mod spec;
+pub mod threads;

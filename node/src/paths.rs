@@ -1,11 +1,14 @@
 //! Where a node keeps its things: `<base>/chains/<id>/{db, keystore, network, chain-spec.json}`.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow};
+use tempfile::NamedTempFile;
 
 /// The folders of one chain.
 #[derive(Clone, Debug)]
@@ -15,7 +18,7 @@ impl ChainFolder {
     /// Creates the folder of chain `id` below `base`.
     pub fn create(base: &Path, id: &str) -> Result<Self> {
         let folder = base.join("chains").join(id);
-        fs::create_dir_all(&folder).with_context(|| {
+        create_folders(&folder).with_context(|| {
             format!(
                 "cannot create {}; choose another folder with --base-path",
                 folder.display()
@@ -40,6 +43,40 @@ impl ChainFolder {
     }
 }
 
+/// Creates a folder with those above it, each of them on disk when this returns.
+fn create_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_folders(above)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    above.map_or(Ok(()), |above| File::open(above)?.sync_all())
+}
+
+/// Writes a file that is not there yet, so that it is on disk whole or not at all; leaves it alone when somebody
+/// else wrote it first.
+pub fn write_new(path: &Path, text: &str) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut draft = NamedTempFile::new_in(folder)?;
+        draft.write_all(text.as_bytes())?;
+        draft.as_file().sync_all()?;
+        match draft.persist_noclobber(path) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+            _ => File::open(folder)?.sync_all(),
+        }
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Returns the folder below which chains are kept unless told otherwise.
 pub fn default_base_path() -> Result<PathBuf> {
     let absolute = |name| {
@@ -53,4 +90,29 @@ pub fn default_base_path() -> Result<PathBuf> {
         .ok_or_else(|| {
             anyhow!("neither XDG_DATA_HOME nor HOME is set; name a folder with --base-path")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_first_decides() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = ChainFolder::create(base.path(), "a").unwrap();
+        write_new(&folder.chain_spec(), "one").unwrap();
+        write_new(&folder.chain_spec(), "other").unwrap();
+        assert_eq!(fs::read_to_string(folder.chain_spec()).unwrap(), "one");
+        // No draft is left behind.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_created_is_named() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = ChainFolder::create(&file, "a").unwrap_err();
+        assert!(format!("{error:#}").contains("--base-path"), "{error:#}");
+    }
 }

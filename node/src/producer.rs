@@ -20,9 +20,6 @@ pub const BODY_BYTES_MAX: usize = 14 * 1024 * 1024;
 /// Candidates that may fail to fit before building stops.
 const MISFITS_MAX: u32 = 64;
 
-/// Steps behind which missed blocks are written together instead of one by one.
-const BULK_STEPS: u32 = 64;
-
 /// Tells tasks to end, and wakes those that wait.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<StopInner>);
@@ -104,11 +101,8 @@ pub fn run(
         } else {
             Punctuality::OnTime
         };
-        let mode = if timing.step_at(now).since(step) > BULK_STEPS {
-            CommitMode::bulk()
-        } else {
-            CommitMode::Durable
-        };
+        let behind = timing.step_at(now).since(step);
+        chain.set_catching_up(behind > 1);
         let began = Instant::now();
         // Half a step for building leaves the other half for execution elsewhere and the gates.
         let deadline = began + Duration::from_millis(timing.step_ms / 2);
@@ -118,7 +112,8 @@ pub fn run(
             misfits_max: MISFITS_MAX,
             is_over: &is_over,
         };
-        match chain.author_next(timing, punctuality, &limits, mode)? {
+        // Also when catching up: what is announced as final must be on disk.
+        match chain.author_next(timing, punctuality, &limits, CommitMode::Durable)? {
             Some(block) => {
                 after(Produced {
                     step,

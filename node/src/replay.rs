@@ -4,6 +4,7 @@
 //! step and stored; what comes out is compared with the data that went in.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -24,6 +25,7 @@ use pallet_virtual_meter::{StepSummary, VgmEntry};
 use rayon::prelude::*;
 use serde::Serialize;
 use sp_runtime::{traits::Header as _, transaction_validity::TransactionSource};
+use sp_state_machine::{Backend, IterArgs};
 
 use crate::{
     community::{self, Device, KeyKind, Measures, devices, member_account},
@@ -81,7 +83,18 @@ struct Outcome {
     readings_per_second: u64,
     peak_memory_bytes: Option<u64>,
     disk_bytes: u64,
+    /// What the state after the last block holds.
+    state: Size,
+    /// What is on disk, by column: payload only, without what the back end adds.
+    columns: BTreeMap<String, Size>,
     equal: bool,
+}
+
+/// How much there is of something.
+#[derive(Debug, Default, Serialize)]
+struct Size {
+    entries: u64,
+    bytes: u64,
 }
 
 /// The same sum from two sides.
@@ -141,6 +154,15 @@ impl ReplayCommand {
         outcome.readings_per_second = (outcome.readings as f64 / seconds) as u64;
         outcome.peak_memory_bytes = peak_memory_bytes();
         outcome.disk_bytes = chain.db().disk_usage()?;
+        outcome.state = measure_state(&chain)?;
+        for column in chain.db().statistics()? {
+            let bytes = column.key_bytes.saturating_add(column.value_bytes);
+            let size = Size {
+                entries: column.records,
+                bytes,
+            };
+            outcome.columns.insert(column.column.to_string(), size);
+        }
         self.tell(&outcome)?;
         ensure!(outcome.equal, "the chain's totals differ from the data's");
         Ok(())
@@ -207,6 +229,8 @@ impl ReplayCommand {
             readings_per_second: 0,
             peak_memory_bytes: None,
             disk_bytes: 0,
+            state: Size::default(),
+            columns: BTreeMap::new(),
             equal: true,
         };
         for batch in signed {
@@ -299,6 +323,14 @@ impl ReplayCommand {
         line(
             "on disk",
             format!("{} MiB", outcome.disk_bytes / (1024 * 1024)),
+        );
+        line(
+            "state",
+            format!(
+                "{} entries, {} MiB",
+                grouped(outcome.state.entries.into()),
+                outcome.state.bytes / (1024 * 1024)
+            ),
         );
         println!(
             "{}",
@@ -471,6 +503,21 @@ impl Progress {
             eprint!("\r{:60}\r", "");
         }
     }
+}
+
+/// Counts the keys and values of the state after the best block.
+fn measure_state(chain: &Chain) -> Result<Size> {
+    let state = chain.state(None)?;
+    let pairs = state
+        .pairs(IterArgs::default())
+        .map_err(|error| anyhow!("{error}"))?;
+    let mut size = Size::default();
+    for pair in pairs {
+        let (key, value) = pair.map_err(|error| anyhow!("{error}"))?;
+        size.entries += 1;
+        size.bytes += (key.len() + value.len()) as u64;
+    }
+    Ok(size)
 }
 
 /// Returns the most memory this process has used, where the system tells (Linux).

@@ -27,6 +27,10 @@ pub trait Meters<AccountId> {
     /// Returns what is known about a meter.
     fn meter(meter: MeterId) -> Option<MeterInfo<AccountId>>;
 
+    /// Returns what is known about a meter, with the beneficiary, loss and efficiency that held in
+    /// `step`.
+    fn meter_at(meter: MeterId, step: Step) -> Option<MeterInfo<AccountId>>;
+
     /// Returns the device bound to `meter` at `step`, for reports of the past.
     fn was_bound(device: &AccountId, meter: MeterId, step: Step) -> bool;
 }

@@ -43,4 +43,14 @@ impl pallet_quota::CallGate<RuntimeCall> for ReadingGate {
             _ => false,
         }
     }
+
+    fn is_metering(call: &RuntimeCall) -> bool {
+        use pallet_energy_token::Call;
+        matches!(
+            call,
+            RuntimeCall::EnergyToken(
+                Call::report { .. } | Call::report_batch { .. } | Call::relay { .. }
+            )
+        )
+    }
 }

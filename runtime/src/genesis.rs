@@ -320,14 +320,20 @@ impl CommunityGenesis {
             }
             if let Some(pair) = info.storage_pair {
                 let other = self.meters.get(pair.0 as usize).map(|meter| &meter.info);
-                let fits = (pair.0 as usize) < number
+                let is_free = !self
+                    .meters
+                    .iter()
+                    .take(number)
+                    .any(|meter| meter.info.storage_pair == Some(pair));
+                let fits = is_free
+                    && (pair.0 as usize) < number
                     && other.is_some_and(|other| {
                         pallet_registry::types::is_storage_pair(info.kind, other.kind)
                             && other.owner == info.owner
                     });
                 if !fits {
                     errors.push(format!(
-                        "meter {number}: storagePair must be an earlier meter of the same owner in the other direction"
+                        "meter {number}: storagePair must be an earlier meter of the same owner in the other direction, without a pair yet"
                     ));
                 }
             } else if info.kind == MeterKind::StorageDischarge {

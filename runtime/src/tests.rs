@@ -401,3 +401,46 @@ fn events_of_a_reading_name_meter_device_and_step() {
         );
     });
 }
+
+#[test]
+fn a_storage_of_the_genesis_stores_and_discharges() {
+    use commonwatt_primitives::MeterKind;
+    let mut genesis = genesis();
+    let storage = |kind, pair, device: &str| {
+        let mut meter = genesis.meters[0].clone();
+        meter.info.kind = kind;
+        meter.info.storage_pair = pair;
+        meter.device = Some(account(device));
+        meter
+    };
+    let charge = storage(MeterKind::StorageCharge, None, "C");
+    let discharge = storage(MeterKind::StorageDischarge, Some(MeterId(2)), "D");
+    genesis.meters.extend([charge, discharge]);
+    let state = genesis.build_storage().unwrap();
+    TestExternalities::new(state).execute_with(|| {
+        begin_block(1);
+        assert_ok!(apply(reading(1, 1, 10_000), 0, "A").unwrap());
+        assert_ok!(apply(reading(1, 1, 3_000), 0, "C").unwrap());
+        Executive::finalize_block();
+        let stored = || pallet_virtual_meter::StorageBalances::<Runtime>::get(MeterId(3));
+        assert_eq!(stored(), 3_000);
+
+        begin_block(2);
+        assert_ok!(apply(reading(1, 2, 2_000), 0, "D").unwrap());
+        Executive::finalize_block();
+        let summary = crate::VirtualMeter::step_summary(Step(2)).unwrap();
+        assert_eq!(summary.generated, Wh(2_000));
+        assert_eq!(stored(), 1_000);
+    });
+}
+
+#[test]
+fn a_cryptometer_pays_for_whatever_is_no_reading() {
+    test(|| {
+        begin_block(1);
+        let refusal = pallet_quota::TransactionRefusal::QuotaUsed as u8;
+        let refused = apply(remark(), 0, "A");
+        assert_eq!(refused, invalid(InvalidTransaction::Custom(refusal)));
+        assert_ok!(apply(reading(1, 1, 5), 0, "A").unwrap());
+    });
+}

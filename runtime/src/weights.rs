@@ -33,7 +33,7 @@ parameter_types! {
         read: 2 * WEIGHT_REF_TIME_PER_MICROS,
         write: 10 * WEIGHT_REF_TIME_PER_MICROS,
     };
-    /// A tenth of a block is kept free for operational calls: the DSO's corrections.
+    /// A tenth of a block is kept free for operational calls: corrections of readings.
     pub Weights: BlockWeights = BlockWeights::builder()
         .base_block(BLOCK_BASE)
         .for_class(frame_support::dispatch::DispatchClass::all(), |class| {

@@ -21,7 +21,7 @@ fn the_chain_goes_on_after_ctrl_c() {
     assert!(status.success(), "{last:?}");
     assert!(
         last.iter()
-            .any(|line| line.contains("Start again to go on")),
+            .any(|line| line.contains("start again to go on")),
         "{last:?}"
     );
 

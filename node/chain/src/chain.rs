@@ -1,6 +1,9 @@
 //! The chain of one node.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use commonwatt_executor::{
     BlockChanges, BlockDraft, BuildLimits, Built, Executor, Outcome, extrinsic_hash,
@@ -26,7 +29,9 @@ use sp_state_machine::Backend;
 use tokio::sync::broadcast;
 
 use crate::{
-    Agreement, ChainError, NewHead, Watch, agreement::take_seal, news::Watchers,
+    Agreement, ChainError, NewHead, Watch,
+    agreement::take_seal,
+    news::{WATCHES_MAX, Watchers},
     validation::AtBlock,
 };
 
@@ -66,26 +71,38 @@ pub struct Chain {
     heads: broadcast::Sender<Arc<NewHead>>,
     /// Held while a block is built or imported: one after the other.
     writing: Mutex<()>,
+    /// Whether blocks are missing that the clock says should be there.
+    is_catching_up: AtomicBool,
 }
 
 impl Chain {
     /// Opens the chain that begins with `genesis`: writes block 0 into an empty database, checks it in any
     /// other.
+    ///
+    /// The runtime is looked at before anything is written or compared: another version may describe the same
+    /// chain by another genesis.
     pub fn open(
         db: ChainDb,
         executor: Executor,
         genesis: Storage,
         config: ChainConfig,
     ) -> Result<Self, ChainError> {
+        let code = genesis.top.get(well_known_keys::CODE).cloned();
         let block = Executor::build_genesis(genesis);
         let genesis_hash = block.header.hash();
         if db.is_initialized() {
+            let state = db.state_at(&db.best().1)?;
+            let found = state
+                .storage(well_known_keys::CODE)
+                .map_err(commonwatt_executor::ExecutionError::State)?;
+            verify_runtime(&found.unwrap_or_default())?;
             db.verify_genesis(&genesis_hash)?;
         } else {
+            verify_runtime(&code.unwrap_or_default())?;
             db.initialize(block.header, block.nodes)?;
         }
-        let (best, best_hash) = db.best();
-        let chain = Self {
+        let best = db.best().0;
+        Ok(Self {
             db,
             executor,
             agreement: None,
@@ -94,30 +111,14 @@ impl Chain {
             watchers: Mutex::default(),
             heads: broadcast::channel(HEADS_MAX).0,
             writing: Mutex::default(),
-        };
-        chain.verify_runtime(&best_hash)?;
-        Ok(chain)
+            is_catching_up: AtomicBool::new(false),
+        })
     }
 
     /// Says who may make blocks and when they count. Without it the chain can be read and its pool filled, but
     /// it does not grow.
     pub fn set_agreement(&mut self, agreement: Arc<dyn Agreement>) {
         self.agreement = Some(agreement);
-    }
-
-    fn verify_runtime(&self, at: &Hash) -> Result<(), ChainError> {
-        let state = self.db.state_at(at)?;
-        let found = state
-            .storage(well_known_keys::CODE)
-            .map_err(|error| commonwatt_executor::ExecutionError::State(error.to_string()))?
-            .unwrap_or_default();
-        if found == code_marker() {
-            return Ok(());
-        }
-        Err(ChainError::UnknownRuntime {
-            found: String::from_utf8_lossy(&found).into_owned(),
-            known: String::from_utf8_lossy(&code_marker()).into_owned(),
-        })
     }
 
     /// Returns the database.
@@ -143,6 +144,17 @@ impl Chain {
     /// Returns the state after a block, the best one when `at` is `None`.
     pub fn state(&self, at: Option<Hash>) -> Result<State, StateError> {
         self.db.state_at(&at.unwrap_or_else(|| self.best().1))
+    }
+
+    /// Notes whether blocks are missing that the clock says should be there. The caller has the clock; here it
+    /// is only told to those who ask.
+    pub fn set_catching_up(&self, is_catching_up: bool) {
+        self.is_catching_up.store(is_catching_up, Ordering::Relaxed);
+    }
+
+    /// Returns whether blocks are missing that the clock says should be there.
+    pub fn is_catching_up(&self) -> bool {
+        self.is_catching_up.load(Ordering::Relaxed)
     }
 
     /// Returns when steps close.
@@ -181,22 +193,36 @@ impl Chain {
         source: TransactionSource,
         extrinsics: Vec<Vec<u8>>,
     ) -> Vec<Result<Hash, PoolError>> {
-        let (_, hash) = self.best();
-        self.with_pool(|pool| pool.submit_many(source, extrinsics, &AtBlock { chain: self, hash }))
+        self.with_pool(|pool| {
+            // The pool takes verdicts to be of the block up to which it knows the chain.
+            let known = self.db.hash_of(pool.best()).ok().flatten();
+            let hash = known.unwrap_or_else(|| self.best().1);
+            pool.submit_many(source, extrinsics, &AtBlock { chain: self, hash })
+        })
     }
 
     /// Takes a transaction into the pool and follows what becomes of it.
+    ///
+    /// The watch begins first, so that it misses nothing, and ends at once when the transaction is refused.
     pub fn submit_and_watch(
         &self,
         source: TransactionSource,
         extrinsic: Vec<u8>,
     ) -> Result<(Hash, Watch), PoolError> {
+        let hash = commonwatt_txpool::hash_of(&extrinsic);
         let watch = self
             .watchers
             .lock()
-            .watch(commonwatt_txpool::hash_of(&extrinsic));
-        let hash = self.submit(source, extrinsic)?;
-        Ok((hash, watch))
+            .watch(hash)
+            .ok_or(PoolError::TooManyWatched { limit: WATCHES_MAX })?;
+        match self.submit(source, extrinsic) {
+            Ok(hash) => Ok((hash, watch)),
+            Err(error) => {
+                drop(watch);
+                self.watchers.lock().forget_closed(&hash);
+                Err(error)
+            }
+        }
     }
 
     /// Returns the transactions of the pool, ready ones first.
@@ -218,11 +244,27 @@ impl Chain {
         self.with_pool(|pool| pool.remove(hash).is_some())
     }
 
-    /// Returns the nonce of an account's next transaction, those in the pool counted.
+    /// Returns the nonce of an account's next transaction, those in the pool counted that are ready or wait for
+    /// their block.
     pub fn next_nonce(&self, account: &AccountId) -> Result<u32, ChainError> {
-        let on_chain = self.executor.account_nonce(&self.state(None)?, account)?;
-        let ready = self.pool.lock().ready_count_of(&account.clone().into());
-        Ok(on_chain.saturating_add(u32::try_from(ready).unwrap_or(u32::MAX)))
+        // The pool may be a block behind: what that block includes would count twice on the best state.
+        let (best, pooled) = {
+            let pool = self.pool.lock();
+            let owner = account.clone().into();
+            let waiting = pool.waiting_count_of(&owner);
+            (
+                pool.best(),
+                pool.ready_count_of(&owner).saturating_add(waiting),
+            )
+        };
+        let state = self.state(self.db.hash_of(best)?)?;
+        let on_chain = self.executor.account_nonce(&state, account)?;
+        Ok(on_chain.saturating_add(u32::try_from(pooled).unwrap_or(u32::MAX)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_unwatched(&self) -> bool {
+        self.watchers.lock().is_empty()
     }
 
     fn with_pool<Output>(&self, task: impl FnOnce(&mut Pool) -> Output) -> Output {
@@ -414,6 +456,18 @@ impl Chain {
         }));
         Ok(())
     }
+}
+
+/// Checks that this binary executes the runtime a state was made by.
+fn verify_runtime(found: &[u8]) -> Result<(), ChainError> {
+    let known = code_marker();
+    if found == known {
+        return Ok(());
+    }
+    Err(ChainError::UnknownRuntime {
+        found: String::from_utf8_lossy(found).into_owned(),
+        known: String::from_utf8_lossy(&known).into_owned(),
+    })
 }
 
 fn refusal_of(outcome: &Outcome) -> Option<Refusal> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use codec::Encode;
+use codec::{Decode, Encode};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{
     Quality, Step, StepTiming, Wh,
@@ -14,14 +14,17 @@ use commonwatt_runtime::{
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
-use commonwatt_txpool::{PoolError, TransactionStatus};
+use commonwatt_txpool::{PoolError, Refusal, TransactionStatus, TransactionValidator};
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_virtual_meter::{StepSummary, Trace};
 use sp_core::Pair;
 use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::TransactionSource};
 use tempfile::TempDir;
 
-use crate::{Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SingleValidator};
+use crate::{
+    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SingleValidator,
+    validation::AtBlock,
+};
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
 const TIMING: StepTiming = StepTiming {
@@ -156,6 +159,61 @@ fn watchers_hear_of_a_transaction_until_it_is_final() {
 }
 
 #[test]
+fn a_refused_transaction_is_not_watched() {
+    let (chain, _folder) = open();
+    let stranger = signed(&chain, remark(b"x"), 0, "Stranger");
+    for _ in 0..3 {
+        assert!(chain.submit_and_watch(EXTERNAL, stranger.clone()).is_err());
+    }
+    assert!(chain.is_unwatched());
+}
+
+#[test]
+fn the_next_nonce_counts_what_waits_for_its_block() {
+    let (chain, _folder) = open();
+    for (nonce, step) in [(0, 1), (1, 2), (2, 3)] {
+        assert_eq!(chain.next_nonce(&account("A")).unwrap(), nonce);
+        submit(&chain, reading(step, 1), nonce, "A").unwrap();
+    }
+    assert_eq!(chain.next_nonce(&account("A")).unwrap(), 3);
+    author(&chain);
+    assert_eq!(chain.next_nonce(&account("A")).unwrap(), 3);
+}
+
+#[test]
+fn a_state_that_cannot_be_read_says_nothing_against_a_transaction() {
+    let (chain, _folder) = open();
+    let bytes = signed(&chain, remark(b"x"), 0, "X");
+    let hash = Hash::repeat_byte(7);
+    let nowhere = AtBlock {
+        chain: &chain,
+        hash,
+    };
+    let verdict = nowhere.validate(EXTERNAL, &bytes).unwrap_err();
+    assert!(!verdict.is_for_ever(), "{verdict}");
+    assert!(matches!(verdict, Refusal::Unknown(_)), "{verdict}");
+    chain.submit(EXTERNAL, bytes).unwrap();
+}
+
+#[test]
+fn a_verdict_on_a_state_discarded_meanwhile_is_asked_for_at_the_best_block() {
+    let (chain, _folder) = open_pruned();
+    let old = author(&chain).hash;
+    for _ in 0..5 {
+        author(&chain);
+    }
+    assert!(chain.state(Some(old)).is_err());
+    let bytes = signed(&chain, remark(b"x"), 0, "X");
+    let overtaken = AtBlock {
+        chain: &chain,
+        hash: old,
+    };
+    overtaken.validate(EXTERNAL, &bytes).unwrap();
+    let batch = [(EXTERNAL, Arc::from(bytes))];
+    assert!(overtaken.validate_batch(&batch)[0].is_ok());
+}
+
+#[test]
 fn heads_are_announced_with_what_they_wrote() {
     let (chain, _folder) = open();
     let mut heads = chain.subscribe_heads();
@@ -218,6 +276,78 @@ fn bytes_that_are_no_transaction_are_refused() {
     assert!(chain.submit(EXTERNAL, oversized).is_err());
     // Whatever came in, the next block comes.
     assert_eq!(author(&chain).extrinsics, 1);
+}
+
+/// Returns `utility.as_derivative` of itself, so many times, round an empty remark.
+fn nested(levels: usize) -> Vec<u8> {
+    let mut call = [42, 1, 0, 0].repeat(levels);
+    call.extend([0, 0, 0]);
+    call
+}
+
+#[test]
+fn calls_nested_without_end_are_refused_before_they_overflow_the_stack() {
+    let (chain, _folder) = open();
+    let unsigned = [vec![0x04], nested(100_000)].concat().encode();
+    let mut signed = signed(&chain, remark(&[]), 0, "X");
+    // The signature is wrong, but decoding comes first.
+    signed.truncate(signed.len() - 3);
+    let signed = [&signed[2..], &nested(100_000)].concat().encode();
+    for bytes in [unsigned, signed] {
+        let refused = cause(chain.submit(EXTERNAL, bytes.clone()));
+        assert!(refused.contains("recursion depth"), "{refused}");
+        let results = chain.submit_many(EXTERNAL, vec![bytes; 2]);
+        assert!(results.iter().all(Result::is_err));
+    }
+    assert_eq!(author(&chain).extrinsics, 1);
+}
+
+#[test]
+fn a_call_nested_as_deep_as_may_be_runs_on_half_an_ordinary_stack() {
+    let (chain, _folder) = open();
+    let deepest = usize::try_from(commonwatt_executor::EXTRINSIC_DEPTH_MAX).unwrap();
+    let remark = [0, 0, 0];
+    let stranger = [vec![43, 0, 4], vec![7; 32]].concat();
+    // What comes before the inner call and after it: `as_derivative`, `batch`, `batch_all`, `force_batch`,
+    // `if_else` with a remark to fall back on, and a multisig with a stranger that asks nobody.
+    let layers: [(&[u8], &[u8]); 6] = [
+        (&[42, 1, 0, 0], &[]),
+        (&[42, 0, 4], &[]),
+        (&[42, 2, 4], &[]),
+        (&[42, 4, 4], &[]),
+        (&[42, 6], &remark),
+        (&stranger, &[]),
+    ];
+    author(&chain);
+    let task = || {
+        for (nonce, (before, after)) in (0..).zip(layers) {
+            let bytes = [
+                before.repeat(deepest),
+                remark.to_vec(),
+                after.repeat(deepest),
+            ]
+            .concat();
+            let call = RuntimeCall::decode(&mut &bytes[..]).unwrap();
+            let extrinsic = signed(&chain, call, nonce, "X");
+            let state = chain.state(None).unwrap();
+            let applied =
+                chain
+                    .executor()
+                    .call_raw(&state, "BlockBuilder_apply_extrinsic", &extrinsic);
+            // Ok(Ok(())), or a layer that cannot be nested in itself.
+            let is_done = applied.as_deref() == Ok(&[0, 0]);
+            assert!(is_done || nonce == 2, "{before:?}: {applied:?}");
+            chain.submit(EXTERNAL, extrinsic).unwrap();
+            assert_eq!(author(&chain).extrinsics, 2);
+        }
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        thread.spawn_scoped(scope, task).unwrap().join().unwrap();
+    });
+    let too_deep = RuntimeCall::decode(&mut &nested(deepest + 1)[..]).unwrap();
+    let refused = cause(submit(&chain, too_deep, 6, "X"));
+    assert!(refused.contains("recursion depth"), "{refused}");
 }
 
 #[test]
@@ -422,6 +552,27 @@ fn a_runtime_this_binary_does_not_know_stops_the_node() {
 }
 
 #[test]
+fn a_database_of_another_runtime_is_not_called_another_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let mut storage = genesis().build_storage().unwrap();
+    storage
+        .top
+        .insert(b":code".to_vec(), b"native:commonwatt-99".to_vec());
+    let newer = Executor::build_genesis(storage);
+    let db = ChainDb::open(&path, DbConfig::default()).unwrap();
+    db.initialize(newer.header, newer.nodes).unwrap();
+    let storage = genesis().build_storage().unwrap();
+    let error = Chain::open(db, Executor::new(), storage, ChainConfig::default())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&error, ChainError::UnknownRuntime { found, .. } if found == "native:commonwatt-99"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_validator_with_the_wrong_key_is_told_both_keys() {
     let keys = genesis().validators.remove(0).keys;
     let error = SingleValidator::new(account("X"), &keys, pair("Y"))
@@ -440,6 +591,20 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn pruned_states_are_said_to_be_so() {
+    let (chain, _folder) = open_pruned();
+    let hashes: Vec<_> = (0..6).map(|_| author(&chain).hash).collect();
+    assert!(chain.state(Some(hashes[5])).is_ok());
+    let error = chain.state(Some(hashes[0])).err().unwrap().to_string();
+    assert!(
+        error.contains("discarded") || error.contains("pruned"),
+        "{error}"
+    );
+    assert!(chain.state(Some(Hash::repeat_byte(3))).is_err());
+    // The block itself is never discarded.
+    assert!(chain.db().block(&hashes[0]).unwrap().is_some());
+}
+
+fn open_pruned() -> (Chain, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let config = DbConfig {
         pruning: commonwatt_storage::StatePruning::Keep(2),
@@ -451,16 +616,7 @@ fn pruned_states_are_said_to_be_so() {
     let keys = genesis().validators.remove(0).keys;
     let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
     chain.set_agreement(Arc::new(agreement));
-    let hashes: Vec<_> = (0..6).map(|_| author(&chain).hash).collect();
-    assert!(chain.state(Some(hashes[5])).is_ok());
-    let error = chain.state(Some(hashes[0])).err().unwrap().to_string();
-    assert!(
-        error.contains("discarded") || error.contains("pruned"),
-        "{error}"
-    );
-    assert!(chain.state(Some(Hash::repeat_byte(3))).is_err());
-    // The block itself is never discarded.
-    assert!(chain.db().block(&hashes[0]).unwrap().is_some());
+    (chain, folder)
 }
 
 #[test]
@@ -489,4 +645,19 @@ fn many_transactions_are_taken_in_as_one() {
         )
         .unwrap();
     assert_eq!(encoded, 40u32.encode());
+}
+
+#[test]
+fn beyond_the_quota_a_member_without_coins_waits_and_disturbs_nobody() {
+    assert_eq!(pallet_quota::TransactionRefusal::QuotaUsed as u8, 2);
+    let (chain, _folder) = open();
+    let quota = genesis().quotas.member;
+    for nonce in 0..quota + 100 {
+        submit(&chain, remark(&[1]), nonce, "Y").unwrap();
+    }
+    // Comes last, and is a call of the same lane.
+    submit(&chain, remark(b"somebody else"), 0, "Dso").unwrap();
+    let everybody = usize::try_from(quota).unwrap() + 2;
+    assert_eq!(author(&chain).extrinsics, everybody);
+    assert_eq!(author(&chain).extrinsics, 101);
 }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use codec::DecodeAll;
+use commonwatt_executor::{decode_extrinsic, is_state_failure};
 use commonwatt_primitives::{AccountId, Nonce, Role, Step};
 use commonwatt_runtime::{Address, Hash, RuntimeCall, UncheckedExtrinsic};
-use commonwatt_storage::State;
+use commonwatt_storage::{State, StateError};
 use commonwatt_txpool::{Account, Checked, Lane, Refusal, TransactionValidator, Verdict};
 use pallet_energy_token::Call as EnergyCall;
 use pallet_quota::TransactionRefusal;
 use rayon::prelude::*;
 use sp_runtime::{
     generic::Preamble,
-    transaction_validity::{InvalidTransaction, TransactionSource, TransactionValidityError},
+    transaction_validity::{
+        InvalidTransaction, TransactionSource, TransactionValidityError, UnknownTransaction,
+    },
 };
 
 use crate::chain::Chain;
@@ -26,17 +28,47 @@ pub(crate) struct AtBlock<'a> {
     pub(crate) hash: Hash,
 }
 
+/// A state to judge on, and the block it is of.
+struct View {
+    hash: Hash,
+    state: State,
+}
+
+/// Why there is no verdict, when it is not the transaction's fault.
+const NO_STATE: Refusal = Refusal::Unknown(UnknownTransaction::CannotLookup);
+
 impl AtBlock<'_> {
-    fn state(&self) -> Result<State, Refusal> {
-        self.chain
-            .db()
-            .state_at(&self.hash)
-            .map_err(|error| Refusal::RuntimePanic(error.to_string()))
+    /// Opens the state of the block, or of the best one when the block's was discarded meanwhile.
+    fn view(&self) -> Result<View, Refusal> {
+        let of = |hash| -> Result<View, StateError> {
+            let state = self.chain.db().state_at(&hash)?;
+            Ok(View { hash, state })
+        };
+        let (_, best_hash) = self.chain.best();
+        of(self.hash)
+            .or_else(|error| match error {
+                StateError::StateDiscarded { .. } if best_hash != self.hash => of(best_hash),
+                error => Err(error),
+            })
+            .map_err(|error| {
+                tracing::error!(%error, "transactions cannot be validated");
+                NO_STATE
+            })
     }
 
-    fn validate_on(&self, state: &State, source: TransactionSource, bytes: &[u8]) -> Verdict {
-        let extrinsic = UncheckedExtrinsic::decode_all(&mut &bytes[..])
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
+    /// Judges on `view`, and once more on a new one if the state was discarded while it was read.
+    fn validate_on(&self, view: &View, source: TransactionSource, bytes: &[u8]) -> Verdict {
+        match self.judge(view, source, bytes) {
+            Err(NO_STATE) if self.chain.best().1 != view.hash => {
+                self.judge(&self.view()?, source, bytes)
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn judge(&self, view: &View, source: TransactionSource, bytes: &[u8]) -> Verdict {
+        let View { hash, state } = view;
+        let extrinsic = decode_extrinsic(bytes).map_err(Refusal::Malformed)?;
         let sender = sender_of(&extrinsic).map(|who| Account::from(who.clone()));
         let nonce = nonce_of(&extrinsic);
         let lane = lane_of(&extrinsic.function);
@@ -44,8 +76,14 @@ impl AtBlock<'_> {
         let validity = self
             .chain
             .executor()
-            .validate_transaction(state, self.hash, source, extrinsic)
-            .map_err(Refusal::RuntimePanic)?;
+            .validate_transaction(state, *hash, source, extrinsic)
+            .map_err(|reason| {
+                if is_state_failure(&reason) {
+                    NO_STATE
+                } else {
+                    Refusal::RuntimePanic(reason)
+                }
+            })?;
         match validity {
             Ok(validity) => Ok(Checked {
                 validity,
@@ -102,7 +140,7 @@ impl AtBlock<'_> {
 
 impl TransactionValidator for AtBlock<'_> {
     fn validate(&self, source: TransactionSource, extrinsic: &[u8]) -> Verdict {
-        self.validate_on(&self.state()?, source, extrinsic)
+        self.validate_on(&self.view()?, source, extrinsic)
     }
 
     fn validate_batch(&self, batch: &[(TransactionSource, Arc<[u8]>)]) -> Vec<Verdict> {
@@ -114,9 +152,9 @@ impl TransactionValidator for AtBlock<'_> {
         batch
             .par_chunks(CHUNK)
             .flat_map_iter(|chunk| {
-                let state = self.state();
-                let judge = |(source, extrinsic): &(TransactionSource, Arc<[u8]>)| match &state {
-                    Ok(state) => self.validate_on(state, *source, extrinsic),
+                let view = self.view();
+                let judge = |(source, extrinsic): &(TransactionSource, Arc<[u8]>)| match &view {
+                    Ok(view) => self.validate_on(view, *source, extrinsic),
                     Err(refusal) => Err(refusal.clone()),
                 };
                 chunk.iter().map(judge).collect::<Vec<_>>()

@@ -1,19 +1,22 @@
 //! Building a block from candidates.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use codec::{DecodeAll, Encode};
 use commonwatt_primitives::digest::StepDigest;
-use commonwatt_runtime::{Executive, Hash, Header, UncheckedExtrinsic, api};
+use commonwatt_runtime::{AccountId, Address, Executive, Hash, Header, UncheckedExtrinsic, api};
 use commonwatt_storage::State;
 use frame_support::storage::{TransactionOutcome, with_transaction_unchecked};
 use sp_inherents::InherentData;
 use sp_runtime::{
     Digest,
+    generic::Preamble,
     traits::{BlakeTwo256, Header as _},
     transaction_validity::{InvalidTransaction, TransactionValidityError},
 };
 use sp_state_machine::OverlayedChanges;
 
-use crate::{BlockChanges, ExecutionError, Executor};
+use crate::{BlockChanges, ExecutionError, Executor, decode_extrinsic};
 
 /// What a block is built on and for.
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ pub struct Built {
     pub body: Vec<Vec<u8>>,
     /// What it changes.
     pub changes: BlockChanges,
-    /// What became of each candidate that was looked at, in their order.
+    /// What became of each candidate that was looked at, in their order and without gaps.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -88,13 +91,48 @@ impl Executor {
         limits: &BuildLimits<'_>,
     ) -> Result<Built, ExecutionError> {
         // A candidate that makes the runtime panic spoils the overlay, so building starts again without it.
-        let mut panicking: Vec<(usize, String)> = Vec::new();
-        loop {
-            match self.try_build(parent_state, draft, candidates, limits, &panicking)? {
-                Attempt::Built(built) => return Ok(built),
-                Attempt::Panicked { index, reason } => panicking.push((index, reason)),
+        let mut panicking = BTreeMap::new();
+        let mut usable = candidates;
+        let mut spoilt = 0;
+        let mut built = loop {
+            match self.try_build(parent_state, draft, usable, limits, &panicking)? {
+                Attempt::Built(built) => break built,
+                Attempt::Panicked { index, reason } => {
+                    panicking.insert(index, reason);
+                    if panicking.len() >= RESTARTS_MAX {
+                        let first = panicking.keys().next().copied().unwrap_or(0);
+                        usable = candidates.get(..first).unwrap_or_default();
+                    }
+                }
+                Attempt::Unfinished { looked_at, reason } => {
+                    tracing::error!(
+                        number = draft.parent.number().saturating_add(1),
+                        candidates = looked_at,
+                        %reason,
+                        "the runtime panicked at the end of a block; it is built without transactions, which stay \
+                         in the pool: report this to the developers"
+                    );
+                    if usable.is_empty() {
+                        return Err(ExecutionError::Rejected(reason));
+                    }
+                    usable = &[];
+                    spoilt = looked_at;
+                }
+            }
+        };
+        // Whatever ended the last attempt early, what panicked in one before is told.
+        let told = panicking
+            .keys()
+            .next_back()
+            .map_or(0, |last| last.saturating_add(1));
+        let told = told.max(spoilt).max(built.outcomes.len());
+        built.outcomes.resize(told, Outcome::Postponed);
+        for (index, reason) in panicking {
+            if let Some(outcome) = built.outcomes.get_mut(index) {
+                *outcome = Outcome::Panicked(reason);
             }
         }
+        Ok(built)
     }
 
     fn try_build<C: Candidate>(
@@ -103,7 +141,7 @@ impl Executor {
         draft: &BlockDraft,
         candidates: &[C],
         limits: &BuildLimits<'_>,
-        panicking: &[(usize, String)],
+        panicking: &BTreeMap<usize, String>,
     ) -> Result<Attempt, ExecutionError> {
         let mut overlay = OverlayedChanges::default();
         let mut assembly = Assembly::default();
@@ -127,9 +165,8 @@ impl Executor {
                     break;
                 }
                 assembly.current = index;
-                let known = panicking.iter().find(|(position, _)| *position == index);
-                let outcome = match known {
-                    Some((_, reason)) => Outcome::Panicked(reason.clone()),
+                let outcome = match panicking.get(&index) {
+                    Some(reason) => Outcome::Panicked(reason.clone()),
                     None => assembly.apply(candidate.bytes(), limits.bytes_max),
                 };
                 assembly.outcomes.push(outcome);
@@ -142,9 +179,15 @@ impl Executor {
             });
         }
 
-        let header = self
-            .run(parent_state, &mut overlay, Executive::finalize_block)
-            .map_err(ExecutionError::Rejected)?;
+        let header = match self.run(parent_state, &mut overlay, Executive::finalize_block) {
+            Ok(header) => header,
+            Err(reason) => {
+                return Ok(Attempt::Unfinished {
+                    looked_at: assembly.outcomes.len(),
+                    reason,
+                });
+            }
+        };
         let changes = Self::drain(parent_state, &mut overlay)?;
         if changes.state_root != *header.state_root() {
             return Err(ExecutionError::StateRootDiffers {
@@ -164,7 +207,16 @@ impl Executor {
 
 enum Attempt {
     Built(Built),
-    Panicked { index: usize, reason: String },
+    /// The runtime panicked over a candidate.
+    Panicked {
+        index: usize,
+        reason: String,
+    },
+    /// The runtime panicked at the block's end, which no single candidate answers for.
+    Unfinished {
+        looked_at: usize,
+        reason: String,
+    },
 }
 
 /// A block under construction.
@@ -174,6 +226,8 @@ struct Assembly {
     bytes: usize,
     outcomes: Vec<Outcome>,
     misfits: u32,
+    /// Senders whose quota of this step is used up.
+    spent: BTreeSet<AccountId>,
     /// The candidate being applied, should the runtime panic.
     current: usize,
 }
@@ -203,10 +257,17 @@ impl Assembly {
             self.misfits = self.misfits.saturating_add(1);
             return Outcome::Postponed;
         }
-        let extrinsic = match UncheckedExtrinsic::decode_all(&mut &bytes[..]) {
+        let extrinsic = match decode_extrinsic(bytes) {
             Ok(extrinsic) => extrinsic,
-            Err(error) => return Outcome::Undecodable(error.to_string()),
+            Err(reason) => return Outcome::Undecodable(reason),
         };
+        let sender = match &extrinsic.preamble {
+            Preamble::Signed(Address::Id(who), ..) => Some(who.clone()),
+            _ => None,
+        };
+        if sender.as_ref().is_some_and(|who| self.spent.contains(who)) {
+            return Outcome::Postponed;
+        }
         // What is refused must leave no trace, so it is applied in a transaction of its own.
         let result = with_transaction_unchecked(|| match Executive::apply_extrinsic(extrinsic) {
             Ok(result) => TransactionOutcome::Commit(Ok(result)),
@@ -224,6 +285,10 @@ impl Assembly {
             Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => {
                 Outcome::Postponed
             }
+            Err(TransactionValidityError::Invalid(InvalidTransaction::Custom(QUOTA_USED))) => {
+                self.spent.extend(sender);
+                Outcome::Postponed
+            }
             Err(error) => Outcome::Refused(error),
         }
     }
@@ -233,6 +298,14 @@ impl Assembly {
         self.body.push(bytes);
     }
 }
+
+/// Times that building starts again because a candidate panicked. After that, those from the first that
+/// panicked on are left out, so that a pool full of them costs no more than that many attempts.
+const RESTARTS_MAX: usize = 8;
+
+/// Code of a refusal because the sender's quota of the step is used up and the fee beyond it cannot be paid:
+/// `pallet_quota::TransactionRefusal::QuotaUsed`. In a later step the same bytes are good.
+const QUOTA_USED: u8 = 2;
 
 /// Under which name `pallet-timestamp` looks for the time.
 const TIMESTAMP: sp_inherents::InherentIdentifier = *b"timstap0";

@@ -8,6 +8,17 @@ pub enum CallError {
     /// There is no such runtime function.
     #[error("runtime function {0} does not exist; the metadata lists those there are")]
     UnknownFunction(String),
+    /// The arguments hold something that is no extrinsic of this chain.
+    #[error(
+        "the arguments of {function} are not usable: {reason}; fetch the metadata again and encode with \
+         extrinsic version 4"
+    )]
+    Arguments {
+        /// The runtime function.
+        function: String,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The runtime panicked: over the arguments, or over a state it cannot read.
     #[error("the runtime refused {function}: {reason}")]
     Panicked {

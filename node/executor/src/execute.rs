@@ -12,7 +12,7 @@ use sp_runtime::{
 use sp_state_machine::{Backend, OverlayedChanges, TrieBackendBuilder};
 use sp_trie::PrefixedMemoryDB;
 
-use crate::{CallError, ExecutionError, Executor};
+use crate::{CallError, ExecutionError, Executor, decode::check_arguments, decode_extrinsic};
 
 /// What executing a block changed.
 pub struct BlockChanges {
@@ -63,6 +63,10 @@ impl Executor {
         function: &str,
         arguments: &[u8],
     ) -> Result<Vec<u8>, CallError> {
+        check_arguments(function, arguments).map_err(|reason| CallError::Arguments {
+            function: function.to_owned(),
+            reason,
+        })?;
         let mut overlay = OverlayedChanges::default();
         self.run(state, &mut overlay, || api::dispatch(function, arguments))
             .map_err(|reason| CallError::Panicked {
@@ -123,12 +127,8 @@ impl Executor {
             .iter()
             .enumerate()
             .map(|(index, bytes)| {
-                UncheckedExtrinsic::decode_all(&mut &bytes[..]).map_err(|error| {
-                    ExecutionError::UndecodableExtrinsic {
-                        index,
-                        reason: error.to_string(),
-                    }
-                })
+                decode_extrinsic(bytes)
+                    .map_err(|reason| ExecutionError::UndecodableExtrinsic { index, reason })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let block = Block::new(header.clone(), extrinsics);

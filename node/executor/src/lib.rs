@@ -6,20 +6,23 @@
 //! ## Invariants
 //! - A panic inside the runtime never leaves this crate: it becomes an error that names what panicked.
 //! - Nothing here writes a state: what execution changed is returned.
+//! - Extrinsics from outside are decoded to a bounded depth: the stack holds whatever comes.
 //! - A block is accepted only when executing it gives the roots in its header.
 //! ## Not here
 //! Storage, the pool, the clock: the caller says when building must stop.
 
 mod build;
+mod decode;
 mod error;
 mod execute;
 mod native;
 mod preverify;
 
 pub use build::{BlockDraft, BuildLimits, Built, Candidate, Outcome, extrinsic_hash};
+pub use decode::{EXTRINSIC_DEPTH_MAX, decode_extrinsic};
 pub use error::{CallError, ExecutionError};
 pub use execute::{BlockChanges, GenesisBlock};
-pub use native::install_panic_hook;
+pub use native::{install_panic_hook, is_state_failure};
 
 use std::sync::Arc;
 

@@ -54,6 +54,15 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no reason given".to_owned())
 }
 
+/// What the externalities say when the state below them cannot be read.
+const STATE_FAILURE: &str = "Externalities not allowed to fail within runtime";
+
+/// Returns whether the runtime panicked because the state could not be read, as when it was discarded meanwhile:
+/// that says nothing about what was executed on it.
+pub fn is_state_failure(reason: &str) -> bool {
+    reason.contains(STATE_FAILURE)
+}
+
 struct Border;
 
 impl Border {

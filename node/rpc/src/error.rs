@@ -105,7 +105,7 @@ impl Fault {
     pub(crate) fn unsafe_method() -> Self {
         Self::new(UNSAFE, "RPC call is unsafe to be called externally").with_data(
             "it can harm the node or keep it busy: call it from the node's own machine, or start the node with \
-             --rpc-methods unsafe",
+             --rpc-unsafe",
         )
     }
 

@@ -1,7 +1,8 @@
 //! `system_*`: the node itself.
 
-use codec::DecodeAll;
-use commonwatt_runtime::UncheckedExtrinsic;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use commonwatt_executor::decode_extrinsic;
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::{Map, Value};
 
@@ -21,7 +22,7 @@ pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError>
     methods.tell("system_properties", properties)?;
     methods.tell("system_nodeRoles", roles)?;
     methods.tell("system_health", health)?;
-    methods.tell("system_syncState", sync_state)?;
+    methods.work("system_syncState", sync_state)?;
     methods.tell("system_peers", |_| Vec::<Value>::new())?;
     // Without a network the node has no identity on it.
     methods.tell("system_localPeerId", |_| String::new())?;
@@ -44,22 +45,34 @@ fn roles(node: &Node) -> Vec<NodeRole> {
     node.info.roles.clone()
 }
 
-/// Says what is true of a node on its own.
-fn health(_: &Node) -> Health {
+/// Says what is true of a node on its own: it is never without the peers it should have.
+fn health(node: &Node) -> Health {
     Health {
         peers: 0,
-        is_syncing: false,
+        is_syncing: node.chain.is_catching_up(),
         should_have_peers: false,
     }
 }
 
-fn sync_state(node: &Node) -> SyncState {
+/// Says how far the node is. Height is step, so while it catches up the clock says how far it has to go.
+fn sync_state(node: &Node, _: Arguments) -> Answer<SyncState> {
     let (best, _) = node.chain.best();
-    SyncState {
+    let highest = if node.chain.is_catching_up() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_ms = now.map_or(0, |since| since.as_millis());
+        let open = node
+            .chain
+            .timing()?
+            .step_at(u64::try_from(now_ms).unwrap_or(u64::MAX));
+        open.0.saturating_sub(1).max(best)
+    } else {
+        best
+    };
+    Ok(SyncState {
         starting_block: node.started_at,
         current_block: best,
-        highest_block: best,
-    }
+        highest_block: highest,
+    })
 }
 
 fn account_next_index(node: &Node, mut arguments: Arguments) -> Answer<u32> {
@@ -81,7 +94,7 @@ fn dry_run(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
 
 /// Checks that bytes are an extrinsic and nothing besides.
 pub(crate) fn verify_extrinsic(bytes: &[u8]) -> Answer<()> {
-    UncheckedExtrinsic::decode_all(&mut &bytes[..]).map(|_| ()).map_err(|error| {
+    decode_extrinsic(bytes).map(|_| ()).map_err(|error| {
         Fault::parameters(format!(
             "the bytes are no extrinsic of this chain ({error}): fetch the metadata again and encode with \
              extrinsic version 4"

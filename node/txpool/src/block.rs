@@ -77,12 +77,12 @@ impl Pool {
 
     /// Takes note that a transaction could not be applied to the block under construction.
     ///
-    /// One for which the block had no room left stays. One that is not valid yet, as when the
+    /// One for which the block had no room left, or its sender no quota, stays. One that is not valid yet, as when the
     /// transaction before it failed, is validated again after the block. Any other is removed and
     /// banned, and its dependents become future. Best called when the block is complete: dependents
     /// for which there is no room as future ones are dropped, even if the builder still holds them.
     pub fn report_invalid(&mut self, hash: &Hash, refusal: Refusal) {
-        if refusal.invalid() == Some(InvalidTransaction::ExhaustsResources) {
+        if refusal.is_of_one_block() {
             return;
         }
         if let Some(arrival) = self.book.get(hash).map(|tx| tx.arrival) {

@@ -7,6 +7,10 @@ use thiserror::Error;
 
 use crate::{Account, BlockNumber, Hash, Lane};
 
+/// The runtime's own code for a sender whose quota of the step is used up and who cannot pay beyond it
+/// (`pallet_quota::TransactionRefusal::QuotaUsed`).
+const QUOTA_USED: u8 = 2;
+
 /// What the validator answers when it does not accept an extrinsic.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -65,6 +69,14 @@ impl Refusal {
                 None
             }
         }
+    }
+
+    /// Returns whether it speaks of one block alone: no room in it, or the sender's quota of its step used up.
+    pub fn is_of_one_block(&self) -> bool {
+        matches!(
+            self.invalid(),
+            Some(InvalidTransaction::ExhaustsResources | InvalidTransaction::Custom(QUOTA_USED))
+        )
     }
 
     /// Returns whether no later block can make the same bytes valid.
@@ -219,6 +231,15 @@ pub enum PoolError {
         /// The limit.
         limit: usize,
     },
+    /// As many transactions are watched as may be.
+    #[error(
+        "{limit} transactions are watched, as many as may be: submit it without watching, \
+         and look for it in the next blocks"
+    )]
+    TooManyWatched {
+        /// The limit.
+        limit: usize,
+    },
     /// The pool is full of better ones.
     #[error(
         "the pool is full of transactions that go before this one: \
@@ -236,7 +257,9 @@ impl PoolError {
             Self::TemporarilyBanned { .. } => 1012,
             Self::AlreadyImported(_) | Self::AlreadyIncluded { .. } => 1013,
             Self::TooLowPriority { .. } => 1014,
-            Self::AccountFull { .. } | Self::ImmediatelyDropped => 1016,
+            Self::AccountFull { .. } | Self::TooManyWatched { .. } | Self::ImmediatelyDropped => {
+                1016
+            }
         }
     }
 

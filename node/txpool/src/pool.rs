@@ -277,9 +277,15 @@ impl Pool {
         let retry_at = retry_at.map_or(next, |number| number.max(next));
         let last = self.best.saturating_add(self.limits.waiting_blocks);
         if retry_at > last {
-            return Err(PoolError::Invalid(Refusal::Invalid(
-                InvalidTransaction::Future,
-            )));
+            let cause = format!(
+                "it is for block {retry_at} or later, this node is at block {} and keeps a transaction for {} \
+                 blocks at most: if the node is catching up, send it again when it has caught up",
+                self.best, self.limits.waiting_blocks
+            );
+            return Err(PoolError::Invalid(Refusal::Explained {
+                invalid: InvalidTransaction::Future,
+                cause,
+            }));
         }
         newcomer.sender = sender;
         newcomer.lane = lane;
@@ -532,6 +538,17 @@ impl Pool {
             .accounts
             .get(account)
             .map_or(0, |holdings| holdings.ready.len())
+    }
+
+    /// Returns how many transactions of an account wait for a later block.
+    pub fn waiting_count_of(&self, account: &Account) -> usize {
+        let unready = self.book.places.accounts.get(account);
+        unready
+            .into_iter()
+            .flat_map(|holdings| &holdings.unready)
+            .filter_map(|arrival| self.book.transactions.get(arrival))
+            .filter(|tx| matches!(tx.place, Place::Waiting { .. }))
+            .count()
     }
 
     /// Returns how full the pool is.

@@ -7,7 +7,8 @@
 //! - coin: the smallest unit of the native balance.
 //! - treasury: the origin the community trusts with the currency.
 //! ## Invariants
-//! - Coins come into being and cease only by the treasury's calls and at genesis.
+//! - Coins come into being only at genesis and by the treasury's calls. They cease by its calls and as
+//!   fees, which are burned.
 //! ## Not here
 //! The rates at which the treasury buys and sells coins against money; transfers (`pallet-balances`).
 
@@ -38,7 +39,8 @@ pub mod pallet {
     pub trait Config: frame_system::Config<RuntimeEvent: From<Event<Self>>> {
         /// The native balance.
         type Currency: Mutate<Self::AccountId, Balance = Coin>;
-        /// Who is registered: nobody else may hold coins.
+        /// Who is registered: coins are minted to nobody else. Transfers reach any account, but an
+        /// unregistered one cannot send a transaction to spend them.
         type Registry: Registrar<Self::AccountId>;
         /// Who may mint and burn.
         type TreasuryOrigin: EnsureOrigin<Self::RuntimeOrigin>;

@@ -427,6 +427,8 @@ pub mod pallet {
         ReasonEmpty,
         /// The register was read in a step that has not closed: report it in the next one.
         RegisterStepOpen,
+        /// The step's readings can still change: compare it when its correction window is over.
+        RegisterStepCorrectable,
         /// The register was read in this step or a later one before.
         RegisterStepNotNewer,
         /// The last register reading is too long ago to compare: report more often; start anew with
@@ -532,7 +534,7 @@ pub mod pallet {
 
         /// Corrects the reading of a step that is still kept, even after its correction window.
         #[pallet::call_index(4)]
-        #[pallet::weight(T::WeightInfo::correct_reading())]
+        #[pallet::weight((T::WeightInfo::correct_reading(), DispatchClass::Operational))]
         pub fn correct_reading(
             origin: OriginFor<T>,
             meter: MeterId,

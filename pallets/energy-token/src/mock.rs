@@ -72,6 +72,10 @@ impl Meters<AccountId> for MockRegistry {
         MetersKnown::get().get(&meter).cloned()
     }
 
+    fn meter_at(meter: MeterId, _: Step) -> Option<MeterInfo<AccountId>> {
+        Self::meter(meter)
+    }
+
     fn was_bound(device: &AccountId, meter: MeterId, step: Step) -> bool {
         Bindings::get().iter().any(|b| {
             b.device == *device

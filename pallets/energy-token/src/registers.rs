@@ -148,6 +148,7 @@ impl<T: Config> Pallet<T> {
         metered: Wh,
         conditions: Conditions,
     ) -> Result<Comparison, Error<T>> {
+        let rules = Settings::<T>::get();
         let steps = step.since(last.step);
         ensure!(
             steps <= T::RegisterIntervalMax::get(),
@@ -155,8 +156,13 @@ impl<T: Config> Pallet<T> {
         );
         // The earliest step compared is the one after the last register reading.
         let earliest = Step(last.step.0.saturating_add(1));
-        Self::verify_kept(earliest, T::Clock::current_step(), &Settings::<T>::get())
+        Self::verify_kept(earliest, T::Clock::current_step(), &rules)
             .map_err(|_| Error::<T>::RegisterIntervalTooLong)?;
+        // A device could report what it lacks after the comparison, and nothing would compare it again.
+        ensure!(
+            T::Clock::on_time_steps_since(step) > rules.correction_window,
+            Error::<T>::RegisterStepCorrectable
+        );
         let credited = Self::compute_credited(meter, info.kind, earliest, step)?;
         let error = MpeTableOf::<T>::get().error_of(info.class, conditions);
         let tolerance = compute_permissible_error(metered, error, info.pulses_per_kwh);
@@ -233,7 +239,9 @@ impl<T: Config> Pallet<T> {
         } = credited;
         let step = reading.step;
         let is_comparable = committed_steps == 0;
-        let is_flagged = is_comparable && credited.0.abs_diff(metered.0) > tolerance.0;
+        // What is committed can only add to what was credited: too much is too much without it.
+        let is_flagged = credited.0 > metered.0.saturating_add(tolerance.0)
+            || (is_comparable && credited.0.abs_diff(metered.0) > tolerance.0);
         // Write.
         Registers::<T>::insert(meter, reading);
         if is_flagged {

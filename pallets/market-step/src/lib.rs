@@ -38,7 +38,8 @@ pub mod pallet {
     #[pallet::storage]
     pub type Timing<T> = StorageValue<_, StepTiming, OptionQuery>;
 
-    /// Whether the block under construction is late; gone when it is finished.
+    /// Whether the block under construction is late; after it, whether the last block was. It is not
+    /// cleared when the block ends, for other pallets ask at their own ends of the block.
     #[pallet::storage]
     pub type Late<T> = StorageValue<_, bool, ValueQuery>;
 
@@ -72,8 +73,10 @@ pub mod pallet {
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(number: BlockNumberFor<T>) -> Weight {
             let step = Self::step_of(number);
+            // A panic here rejects the block: nobody may leave open whether it is late.
             let is_late = StepDigest::find(&frame_system::Pallet::<T>::digest())
-                .is_some_and(|digest| digest.is_late());
+                .expect("a block's header must hold exactly one valid step digest")
+                .is_late();
             let before = OnTimeCount::<T>::get(step.saturating_sub(1)).unwrap_or_default();
 
             Late::<T>::put(is_late);
@@ -82,10 +85,6 @@ pub mod pallet {
                 OnTimeCount::<T>::remove(Step(expired));
             }
             T::DbWeight::get().reads_writes(2, 3)
-        }
-
-        fn on_finalize(_: BlockNumberFor<T>) {
-            Late::<T>::kill();
         }
     }
 

@@ -67,6 +67,17 @@ fn run_block(number: u32, punctuality: Punctuality) {
     MarketStep::on_initialize(number);
     assert_eq!(MarketStep::is_late(), punctuality == Punctuality::Late);
     MarketStep::on_finalize(number);
+    // Pallets that end the block after this one still know.
+    assert_eq!(MarketStep::is_late(), punctuality == Punctuality::Late);
+}
+
+#[test]
+#[should_panic(expected = "a block's header must hold exactly one valid step digest")]
+fn a_block_without_a_step_digest_is_rejected() {
+    test(|| {
+        System::initialize(&1, &Default::default(), &Digest::default());
+        MarketStep::on_initialize(1);
+    });
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The transaction extension that applies the quota.
 
 use codec::{Decode, DecodeWithMemTracking, Encode};
-use commonwatt_primitives::traits::Registrar;
+use commonwatt_primitives::{Role, traits::Registrar};
 use frame_support::{
     dispatch::{DispatchInfo, PostDispatchInfo, RawOrigin},
     traits::OriginTrait,
-    weights::Weight,
+    weights::{Weight, constants::WEIGHT_REF_TIME_PER_MILLIS},
 };
 use pallet_transaction_payment::{ChargeTransactionPayment, OnChargeTransaction, Pre, Val};
 use scale_info::{StaticTypeInfo, TypeInfo};
@@ -31,18 +31,25 @@ type BalanceOf<T> =
 pub enum TransactionRefusal {
     /// The signer is not registered on this chain.
     Unregistered = 1,
+    /// The signer has used up its quota of this step and cannot pay the fee.
+    QuotaUsed = 2,
 }
 
 impl TransactionRefusal {
     /// Returns the refusal behind a custom code, if it is one of ours.
     pub fn from_code(code: u8) -> Option<Self> {
-        (code == Self::Unregistered as u8).then_some(Self::Unregistered)
+        [Self::Unregistered, Self::QuotaUsed]
+            .into_iter()
+            .find(|refusal| *refusal as u8 == code)
     }
 
     /// Says what was wrong and what to do.
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Unregistered => "account not registered: ask the DSO to register it",
+            Self::QuotaUsed => {
+                "quota used up: it waits for the next step, or add coins for the fee"
+            }
         }
     }
 }
@@ -95,6 +102,20 @@ where
     }
 }
 
+/// Execution that one transaction of the quota includes: 20 ms.
+const UNIT_TIME: u64 = 20 * WEIGHT_REF_TIME_PER_MILLIS;
+/// Bytes that one transaction of the quota includes.
+const UNIT_LENGTH: usize = 64 * 1024;
+
+/// Returns for how many transactions one counts: itself, and one more for each full 20 ms of execution
+/// and each full 64 KiB.
+pub(crate) fn quota_units(info: &DispatchInfo, len: usize) -> u32 {
+    let time = info.total_weight().ref_time() / UNIT_TIME;
+    let length = u64::try_from(len / UNIT_LENGTH).unwrap_or(u64::MAX);
+    let units = time.saturating_add(length).saturating_add(1);
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
 /// Returns who signed; `None` for inherents and the like.
 fn signer_of<T: frame_system::Config>(origin: &T::RuntimeOrigin) -> Option<&T::AccountId> {
     match origin.as_system_ref() {
@@ -137,7 +158,10 @@ where
         if T::Gate::is_premature(call) {
             return Err(InvalidTransaction::Future.into());
         }
-        let is_free = Pallet::<T>::left_for(who, role) > 0 && self.0.tip().is_zero();
+        let is_covered = role != Role::Cryptometer || T::Gate::is_metering(call);
+        let is_free = is_covered
+            && self.0.tip().is_zero()
+            && Pallet::<T>::left_for(who, role) >= quota_units(info, len);
         if is_free {
             let priority =
                 ChargeTransactionPayment::<T>::get_priority(info, len, Zero::zero(), Zero::zero());
@@ -160,7 +184,7 @@ where
             .map_err(|error| match error {
                 // Without coins it waits for the next step's quota instead of being thrown away.
                 TransactionValidityError::Invalid(InvalidTransaction::Payment) => {
-                    InvalidTransaction::ExhaustsResources.into()
+                    TransactionRefusal::QuotaUsed.into()
                 }
                 other => other,
             })
@@ -175,7 +199,8 @@ where
         len: usize,
     ) -> Result<Self::Pre, TransactionValidityError> {
         if let Some(who) = signer_of::<T>(origin) {
-            Used::<T>::mutate(who, |used| *used = used.saturating_add(1));
+            let units = quota_units(info, len);
+            Used::<T>::mutate(who, |used| *used = used.saturating_add(units));
         }
         match val {
             Val::NoCharge => Ok(Pre::NoCharge {

@@ -5,7 +5,9 @@
 //!
 //! ## Terms
 //! - quota: how many transactions an account of a role sends free of charge in one step. Height is
-//!   step, so a step's transactions are a block's.
+//!   step, so a step's transactions are a block's. A long one counts as several: one more for each full
+//!   20 ms of execution and each full 64 KiB. A cryptometer's covers readings alone; whatever else it
+//!   sends pays the fee.
 //! ## Invariants
 //! - Nothing is counted outside a block: the counters are gone when it is finished.
 //! - The extension encodes as FRAME's `ChargeTransactionPayment` does, under the same name, so that
@@ -27,10 +29,17 @@ mod tests;
 pub trait CallGate<Call> {
     /// Returns whether the call speaks of a step that has not closed yet, so that it must wait.
     fn is_premature(call: &Call) -> bool;
+
+    /// Returns whether the call brings in readings, which a cryptometer is there for.
+    fn is_metering(call: &Call) -> bool;
 }
 
 impl<Call> CallGate<Call> for () {
     fn is_premature(_: &Call) -> bool {
+        false
+    }
+
+    fn is_metering(_: &Call) -> bool {
         false
     }
 }
@@ -107,7 +116,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type Allowed<T> = StorageValue<_, Quotas, ValueQuery>;
 
-    /// Transactions an account has sent in the block under construction.
+    /// Transactions an account has sent, long ones counted as several, in the block under construction.
     #[pallet::storage]
     pub type Used<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, u32, ValueQuery>;
 

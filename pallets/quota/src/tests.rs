@@ -1,14 +1,14 @@
 //! One rule per test.
 
 use crate as pallet_quota;
-use crate::{CallGate, ChargeBeyondQuota, Quotas, TransactionRefusal};
+use crate::{CallGate, ChargeBeyondQuota, Quotas, TransactionRefusal, extension::quota_units};
 use codec::Encode;
 use commonwatt_primitives::{Role, traits::Registrar};
 use frame_support::{
     derive_impl,
     dispatch::{DispatchInfo, GetDispatchInfo, PostDispatchInfo},
     traits::{ConstU128, Hooks},
-    weights::IdentityFee,
+    weights::{IdentityFee, Weight},
 };
 use pallet_transaction_payment::{ChargeTransactionPayment, FungibleAdapter};
 use sp_runtime::{
@@ -19,6 +19,7 @@ use sp_runtime::{
 
 const RICH: u64 = 1;
 const POOR: u64 = 2;
+const DEVICE: u64 = 50;
 const STRANGER: u64 = 99;
 
 type Block = frame_system::mocking::MockBlock<Test>;
@@ -59,7 +60,11 @@ pub struct Registry;
 
 impl Registrar<u64> for Registry {
     fn role_of(who: &u64) -> Option<Role> {
-        (*who != STRANGER).then_some(Role::Member)
+        match *who {
+            STRANGER => None,
+            DEVICE => Some(Role::Cryptometer),
+            _ => Some(Role::Member),
+        }
     }
 }
 
@@ -68,6 +73,10 @@ pub struct Gate;
 impl CallGate<RuntimeCall> for Gate {
     fn is_premature(call: &RuntimeCall) -> bool {
         matches!(call, RuntimeCall::System(frame_system::Call::remark { remark }) if remark == b"later")
+    }
+
+    fn is_metering(call: &RuntimeCall) -> bool {
+        matches!(call, RuntimeCall::System(frame_system::Call::remark { remark }) if remark == b"reading")
     }
 }
 
@@ -86,7 +95,7 @@ fn test(story: impl FnOnce()) {
             quotas: Quotas {
                 dso: 0,
                 member: 2,
-                cryptometer: 0,
+                cryptometer: 2,
             },
             ..Default::default()
         },
@@ -177,7 +186,7 @@ fn who_cannot_pay_waits_for_the_next_step() {
         assert_eq!(send(POOR, 0, b""), Ok(()));
         assert_eq!(
             send(POOR, 0, b""),
-            Err(InvalidTransaction::ExhaustsResources.into())
+            Err(TransactionRefusal::QuotaUsed.into())
         );
         Quota::on_finalize(1);
         assert_eq!(send(POOR, 0, b""), Ok(()));
@@ -192,7 +201,7 @@ fn a_tip_is_charged_even_within_the_quota() {
         assert!(Balances::free_balance(RICH) <= before - 7);
         assert_eq!(
             send(POOR, 7, b""),
-            Err(InvalidTransaction::ExhaustsResources.into())
+            Err(TransactionRefusal::QuotaUsed.into())
         );
     });
 }
@@ -204,6 +213,10 @@ fn strangers_are_refused_with_a_reason() {
         assert_eq!(send(STRANGER, 0, b""), Err(refusal.into()));
         assert_eq!(validate(STRANGER), Err(refusal.into()));
         assert_eq!(TransactionRefusal::from_code(refusal as u8), Some(refusal));
+        assert_eq!(
+            TransactionRefusal::from_code(2),
+            Some(TransactionRefusal::QuotaUsed)
+        );
         assert_eq!(TransactionRefusal::from_code(0), None);
     });
 }
@@ -238,4 +251,44 @@ fn clients_see_the_extension_they_know() {
     let known = <ChargeTransactionPayment<Test> as TransactionExtension<RuntimeCall>>::metadata();
     assert_eq!(ours[0].identifier, known[0].identifier);
     assert_eq!(ours[0].ty.type_id(), known[0].ty.type_id());
+}
+
+#[test]
+fn a_cryptometers_quota_covers_readings_alone() {
+    test(|| {
+        assert_eq!(
+            send(DEVICE, 0, b"anything"),
+            Err(TransactionRefusal::QuotaUsed.into())
+        );
+        assert_eq!(send(DEVICE, 0, b"reading"), Ok(()));
+    });
+}
+
+#[test]
+fn long_transactions_count_as_several() {
+    let info = |milliseconds: u64| DispatchInfo {
+        call_weight: Weight::from_parts(milliseconds * 1_000_000_000, 0),
+        ..Default::default()
+    };
+    assert_eq!(quota_units(&info(19), 65_535), 1);
+    assert_eq!(quota_units(&info(20), 100), 2);
+    assert_eq!(quota_units(&info(100), 130 * 1_024), 8);
+    test(|| {
+        let call = call(b"");
+        let run = || {
+            ChargeBeyondQuota::<Test>::from(0)
+                .test_run(
+                    RuntimeOrigin::signed(POOR),
+                    &call,
+                    &info(20),
+                    100,
+                    0,
+                    |_| Ok(PostDispatchInfo::default()),
+                )
+                .map(|_| ())
+        };
+        assert_eq!(run(), Ok(()));
+        assert_eq!(Quota::left_for(&POOR, Role::Member), 0);
+        assert_eq!(run(), Err(TransactionRefusal::QuotaUsed.into()));
+    });
 }

@@ -10,7 +10,13 @@
 //! ## Invariants
 //! - An account has one role. A device is bound to at most one meter, a meter to at most one device.
 //! - A meter's number is never given twice; a retired meter keeps its record.
-//! - A registered account can transact without owning a coin (it holds a sufficient reference).
+//! - A registered account can transact without owning a coin (it holds a sufficient reference). It keeps
+//!   the reference when it is removed, so that its nonce never begins again and no transaction of it can
+//!   be replayed.
+//! - The two meters of a storage name each other.
+//! - What a change says about sharing (beneficiary, loss, efficiency) holds from the next step on; a past
+//!   step is distributed again with what held then.
+//! - No two validators sign with the same vote key.
 //! ## Not here
 //! What meters measured (`pallet-energy-token`); who gets the energy (`pallet-virtual-meter`); who makes
 //! the next block.
@@ -76,10 +82,26 @@ pub mod pallet {
     pub type Validators<T: Config> =
         StorageMap<_, Blake2_128Concat, T::AccountId, SessionKeys, OptionQuery>;
 
+    /// The validator that signs its votes with a key.
+    #[pallet::storage]
+    pub type VoteKeys<T: Config> =
+        StorageMap<_, Blake2_128Concat, sp_core::ed25519::Public, T::AccountId, OptionQuery>;
+
     /// Every meter ever registered.
     #[pallet::storage]
     pub type Meters<T: Config> =
         StorageMap<_, Twox64Concat, MeterId, MeterInfo<T::AccountId>, OptionQuery>;
+
+    /// The terms a meter had before, each with the last step it held in, by ascending step. When there
+    /// are too many the oldest is forgotten; the next one then stands for its steps too.
+    #[pallet::storage]
+    pub type FormerTerms<T: Config> = StorageMap<
+        _,
+        Twox64Concat,
+        MeterId,
+        BoundedVec<PastTerms<T::AccountId>, ConstU32<PAST_TERMS_MAX>>,
+        ValueQuery,
+    >;
 
     /// How many meters that are not retired a member owns.
     #[pallet::storage]
@@ -146,7 +168,8 @@ pub mod pallet {
                     !Validators::<T>::contains_key(who),
                     "genesis: each member runs at most one validator"
                 );
-                Validators::<T>::insert(who, keys);
+                Pallet::<T>::do_set_validator(who, keys)
+                    .expect("genesis: each validator has a vote key of its own");
             }
             for (info, device) in &self.meters {
                 let meter = Pallet::<T>::do_add_meter(info.clone())
@@ -245,13 +268,20 @@ pub mod pallet {
         ZeroPulsesOrCapacity,
         /// Loss and efficiency are fractions: at most 10 000 basis points.
         NotAFraction,
-        /// The storage pair must be a meter of the same owner in the other direction.
+        /// The storage pair must be a meter in service of the same owner in the other direction that has
+        /// no pair yet.
         WrongStoragePair,
         /// The device speaks for another meter.
         DeviceInUse,
-        /// The owner and beneficiary must be registered members, or the beneficiary an account of the
-        /// agreement.
+        /// The owner must be a registered member.
         UnknownOwner,
+        /// Another validator signs with this vote key: give each its own.
+        VoteKeyInUse,
+        /// The account is not a cryptometer.
+        NotACryptometer,
+        /// The device still speaks for a meter in service: swap it, or wait until the meter's last step
+        /// is over.
+        DeviceStillBound,
     }
 
     #[pallet::call]
@@ -270,7 +300,7 @@ pub mod pallet {
         }
 
         /// Removes a member that neither owns a meter in service nor runs a validator. Its tokens and
-        /// its past stay.
+        /// its past stay, and so does its nonce.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::remove_member())]
         pub fn remove_member(origin: OriginFor<T>, who: T::AccountId) -> DispatchResult {
@@ -284,7 +314,6 @@ pub mod pallet {
 
             Roles::<T>::remove(&who);
             MemberCount::<T>::mutate(|count| *count = count.saturating_sub(1));
-            frame_system::Pallet::<T>::dec_sufficients(&who);
 
             Self::deposit_event(Event::AccountRemoved { who });
             Ok(())
@@ -305,7 +334,7 @@ pub mod pallet {
                 Error::<T>::NotAMember
             );
 
-            Validators::<T>::insert(&who, &keys);
+            Self::do_set_validator(&who, &keys)?;
 
             Self::deposit_event(Event::ValidatorRegistered { who, keys });
             Ok(())
@@ -316,12 +345,10 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::register_validator())]
         pub fn remove_validator(origin: OriginFor<T>, who: T::AccountId) -> DispatchResult {
             T::DsoOrigin::ensure_origin(origin)?;
-            ensure!(
-                Validators::<T>::contains_key(&who),
-                Error::<T>::NotRegistered
-            );
+            let keys = Validators::<T>::get(&who).ok_or(Error::<T>::NotRegistered)?;
 
             Validators::<T>::remove(&who);
+            VoteKeys::<T>::remove(keys.vote);
 
             Self::deposit_event(Event::ValidatorRemoved { who });
             Ok(())
@@ -360,7 +387,7 @@ pub mod pallet {
         }
 
         /// Lets another device speak for a meter from the current step on: a swap of the cryptometer.
-        /// The former device's readings of earlier steps are still accepted from it.
+        /// What the former device has not reported of earlier steps, the DSO enters as corrections.
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::swap_device())]
         pub fn swap_device(
@@ -411,22 +438,54 @@ pub mod pallet {
 
         /// Changes what is known about a meter: capacity, pulse constant, class, loss, efficiency and
         /// beneficiary. Kind, owner and service time stay: they decide whose energy the past was.
+        ///
+        /// Loss, efficiency and beneficiary hold from the next step on; the rest, by which readings are
+        /// judged when they come in, at once.
         #[pallet::call_index(7)]
-        #[pallet::weight(T::WeightInfo::retire_meter())]
+        #[pallet::weight(T::WeightInfo::change_meter())]
         pub fn change_meter(
             origin: OriginFor<T>,
             meter: MeterId,
             change: MeterChange<T::AccountId>,
         ) -> DispatchResult {
             T::DsoOrigin::ensure_origin(origin)?;
-            let mut info = Meters::<T>::get(meter).ok_or(Error::<T>::UnknownMeter)?;
-            ensure!(info.retired.is_none(), Error::<T>::MeterRetired);
+            let former = Meters::<T>::get(meter).ok_or(Error::<T>::UnknownMeter)?;
+            ensure!(former.retired.is_none(), Error::<T>::MeterRetired);
+            let mut info = former.clone();
             change.apply_to(&mut info);
             Self::verify_values(&info)?;
 
+            Self::keep_terms(
+                meter,
+                PastTerms::of(former, T::Clock::current_step()),
+                &info,
+            );
             Meters::<T>::insert(meter, info);
 
             Self::deposit_event(Event::MeterChanged { meter });
+            Ok(())
+        }
+
+        /// Takes a device off the registry: one that was swapped, or whose meter is out of service.
+        #[pallet::call_index(8)]
+        #[pallet::weight(T::WeightInfo::swap_device())]
+        pub fn remove_device(origin: OriginFor<T>, device: T::AccountId) -> DispatchResult {
+            T::DsoOrigin::ensure_origin(origin)?;
+            ensure!(
+                Roles::<T>::get(&device) == Some(Role::Cryptometer),
+                Error::<T>::NotACryptometer
+            );
+            if let Some(binding) = Devices::<T>::get(&device) {
+                let last = Meters::<T>::get(binding.meter)
+                    .and_then(|info| info.retired)
+                    .filter(|&last| last < T::Clock::current_step())
+                    .ok_or(Error::<T>::DeviceStillBound)?;
+                Self::unbind(&device, last);
+            }
+
+            Roles::<T>::remove(&device);
+
+            Self::deposit_event(Event::AccountRemoved { who: device });
             Ok(())
         }
     }
@@ -443,8 +502,55 @@ pub mod pallet {
                 MemberCount::<T>::put(count.saturating_add(1));
             }
             Roles::<T>::insert(who, role);
-            frame_system::Pallet::<T>::inc_sufficients(who);
+            // An account that was registered before holds its reference still.
+            if frame_system::Pallet::<T>::sufficients(who) == 0 {
+                frame_system::Pallet::<T>::inc_sufficients(who);
+            }
             Ok(())
+        }
+
+        fn do_set_validator(who: &T::AccountId, keys: &SessionKeys) -> DispatchResult {
+            ensure!(
+                VoteKeys::<T>::get(keys.vote).is_none_or(|holder| holder == *who),
+                Error::<T>::VoteKeyInUse
+            );
+
+            if let Some(former) = Validators::<T>::get(who) {
+                VoteKeys::<T>::remove(former.vote);
+            }
+            VoteKeys::<T>::insert(keys.vote, who);
+            Validators::<T>::insert(who, keys);
+            Ok(())
+        }
+
+        /// Keeps the terms a change ends, unless it ends none that held in a step.
+        fn keep_terms(
+            meter: MeterId,
+            former: PastTerms<T::AccountId>,
+            info: &MeterInfo<T::AccountId>,
+        ) {
+            if former.is_of(info) {
+                return;
+            }
+            FormerTerms::<T>::mutate(meter, |terms| {
+                // Several changes in one step: the first one ended what holds in it.
+                if terms.last().is_some_and(|terms| terms.last == former.last) {
+                    return;
+                }
+                push_forgetting_oldest(terms, former);
+            });
+        }
+
+        /// Ends a device's binding after `last`.
+        fn unbind(device: &T::AccountId, last: Step) {
+            let Some(Binding { meter, from }) = Devices::<T>::take(device) else {
+                return;
+            };
+            DeviceOf::<T>::remove(meter);
+            let device = device.clone();
+            PastBindings::<T>::mutate(meter, |bindings| {
+                push_forgetting_oldest(bindings, PastBinding { device, from, last });
+            });
         }
 
         fn do_add_meter(info: MeterInfo<T::AccountId>) -> Result<MeterId, DispatchError> {
@@ -452,14 +558,23 @@ pub mod pallet {
             ensure!(Self::is_member(&info.owner), Error::<T>::UnknownOwner);
             let meter = NextMeter::<T>::get();
             ensure!(meter.0 < T::MaxMeters::get(), Error::<T>::TooManyMeters);
+            let mut partner = None;
             if let Some(pair) = info.storage_pair {
                 let other = Meters::<T>::get(pair).ok_or(Error::<T>::WrongStoragePair)?;
                 ensure!(
-                    is_storage_pair(info.kind, other.kind) && other.owner == info.owner,
+                    is_storage_pair(info.kind, other.kind)
+                        && other.owner == info.owner
+                        && other.storage_pair.is_none()
+                        && other.retired.is_none(),
                     Error::<T>::WrongStoragePair
                 );
+                partner = Some((pair, other));
             }
 
+            if let Some((pair, mut other)) = partner {
+                other.storage_pair = Some(meter);
+                Meters::<T>::insert(pair, other);
+            }
             NextMeter::<T>::put(MeterId(meter.0.saturating_add(1)));
             MetersOwned::<T>::mutate(&info.owner, |owned| *owned = owned.saturating_add(1));
             Meters::<T>::insert(meter, info);
@@ -499,21 +614,8 @@ pub mod pallet {
                 Self::do_register(device, Role::Cryptometer)?;
             }
             let replaced = DeviceOf::<T>::get(meter);
-            if let Some(former) = &replaced
-                && let Some(binding) = Devices::<T>::take(former)
-            {
-                let past = PastBinding {
-                    device: former.clone(),
-                    from: binding.from,
-                    last: from.saturating_sub(1),
-                };
-                PastBindings::<T>::mutate(meter, |bindings| {
-                    if bindings.is_full() {
-                        bindings.remove(0);
-                    }
-                    // There is room: the oldest was just taken out.
-                    let _ = bindings.try_push(past);
-                });
+            if let Some(former) = &replaced {
+                Self::unbind(former, from.saturating_sub(1));
             }
             DeviceOf::<T>::insert(meter, device);
             Devices::<T>::insert(device, Binding { meter, from });
@@ -555,8 +657,25 @@ pub mod pallet {
                     "a meter's number was not given yet"
                 );
                 Self::verify_values(&info).map_err(|_| "a meter has impossible values")?;
+                if let Some(pair) = info.storage_pair {
+                    ensure!(
+                        Meters::<T>::get(pair)
+                            .is_some_and(|other| other.storage_pair == Some(meter)),
+                        "the two meters of a storage do not name each other"
+                    );
+                }
             }
-            for (who, _) in Validators::<T>::iter() {
+            for (_, terms) in FormerTerms::<T>::iter() {
+                ensure!(
+                    terms.windows(2).all(|pair| pair[0].last < pair[1].last),
+                    "a meter's former terms are out of order"
+                );
+            }
+            for (who, keys) in Validators::<T>::iter() {
+                ensure!(
+                    VoteKeys::<T>::get(keys.vote) == Some(who.clone()),
+                    "a vote key does not name its validator"
+                );
                 ensure!(
                     matches!(Roles::<T>::get(who), Some(Role::Member | Role::Dso)),
                     "a validator is neither member nor DSO"
@@ -587,6 +706,17 @@ pub mod pallet {
 
         fn meter(meter: MeterId) -> Option<MeterInfo<T::AccountId>> {
             Meters::<T>::get(meter)
+        }
+
+        fn meter_at(meter: MeterId, step: Step) -> Option<MeterInfo<T::AccountId>> {
+            let mut info = Meters::<T>::get(meter)?;
+            let former = FormerTerms::<T>::get(meter)
+                .into_iter()
+                .find(|terms| step <= terms.last);
+            if let Some(former) = former {
+                former.apply_to(&mut info);
+            }
+            Some(info)
         }
 
         fn was_bound(device: &T::AccountId, meter: MeterId, step: Step) -> bool {

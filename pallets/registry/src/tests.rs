@@ -214,7 +214,7 @@ fn a_member_in_use_is_not_removed() {
         );
         assert_ok!(Registry::remove_validator(dso(), ANNE));
         assert_ok!(Registry::remove_member(dso(), ANNE));
-        assert_eq!(System::sufficients(&ANNE), 0);
+        assert_eq!(System::sufficients(&ANNE), 1);
         assert_noop!(
             Registry::remove_member(dso(), ANNE),
             Error::<Test>::NotRegistered
@@ -321,6 +321,13 @@ fn a_storage_is_two_meters_of_one_owner() {
             Error::<Test>::WrongStoragePair
         );
         assert_ok!(Registry::commission_meter(dso(), discharge(ANNE), None));
+        let pair_of = |meter| Registry::meter(meter).and_then(|info| info.storage_pair);
+        assert_eq!(pair_of(MeterId(0)), Some(MeterId(1)));
+        assert_eq!(pair_of(MeterId(1)), Some(MeterId(0)));
+        assert_noop!(
+            Registry::commission_meter(dso(), discharge(ANNE), None),
+            Error::<Test>::WrongStoragePair
+        );
     });
 }
 
@@ -437,4 +444,112 @@ fn a_genesis_validator_must_be_registered() {
         ..Default::default()
     };
     let _ = genesis.build_storage();
+}
+
+fn new_terms(beneficiary: Option<u64>, loss: Option<Bps>) -> MeterChange<u64> {
+    MeterChange {
+        beneficiary,
+        class: None,
+        pulses_per_kwh: None,
+        capacity_w: None,
+        loss,
+        efficiency: None,
+    }
+}
+
+#[test]
+fn new_terms_hold_from_the_next_step_on() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
+        System::set_block_number(8);
+        let change = |terms| Registry::change_meter(dso(), MeterId(0), terms);
+        assert_ok!(change(new_terms(Some(BOB), None)));
+        assert_ok!(change(new_terms(None, Some(Bps(300)))));
+        let terms = |step| {
+            Registry::meter_at(MeterId(0), Step(step)).map(|info| (info.beneficiary, info.loss))
+        };
+        assert_eq!(terms(7), Some((ANNE, Bps(0))));
+        assert_eq!(terms(8), Some((ANNE, Bps(0))));
+        assert_eq!(terms(9), Some((BOB, Bps(300))));
+        System::set_block_number(10);
+        assert_ok!(change(new_terms(Some(ANNE), None)));
+        assert_eq!(terms(8), Some((ANNE, Bps(0))));
+        assert_eq!(terms(10), Some((BOB, Bps(300))));
+        assert_eq!(terms(11), Some((ANNE, Bps(300))));
+        assert_eq!(Registry::meter_at(MeterId(9), Step(8)), None);
+    });
+}
+
+#[test]
+fn former_terms_are_remembered_up_to_a_bound() {
+    test(|| {
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), None));
+        for step in 10..20u32 {
+            System::set_block_number(step);
+            let terms = new_terms(Some(step.into()), None);
+            assert_ok!(Registry::change_meter(dso(), MeterId(0), terms));
+        }
+        let beneficiary =
+            |step| Registry::meter_at(MeterId(0), Step(step)).map(|info| info.beneficiary);
+        assert_eq!(beneficiary(20), Some(19));
+        assert_eq!(beneficiary(13), Some(12));
+        assert_eq!(beneficiary(5), Some(11));
+    });
+}
+
+#[test]
+fn a_removed_members_nonce_goes_on_when_it_comes_back() {
+    test(|| {
+        System::inc_account_nonce(ANNE);
+        assert_ok!(Registry::remove_member(dso(), ANNE));
+        assert_eq!(System::account_nonce(ANNE), 1);
+        assert_ok!(Registry::register_member(dso(), ANNE));
+        assert_eq!(System::account_nonce(ANNE), 1);
+        assert_eq!(System::sufficients(&ANNE), 1);
+    });
+}
+
+#[test]
+fn no_two_validators_sign_with_the_same_vote_key() {
+    test(|| {
+        assert_ok!(Registry::register_validator(dso(), ANNE, keys()));
+        assert_noop!(
+            Registry::register_validator(dso(), DSO, keys()),
+            Error::<Test>::VoteKeyInUse
+        );
+        assert_ok!(Registry::register_validator(dso(), ANNE, keys()));
+        assert_ok!(Registry::remove_validator(dso(), ANNE));
+        assert_ok!(Registry::register_validator(dso(), DSO, keys()));
+    });
+}
+
+#[test]
+fn a_device_out_of_use_is_removed() {
+    test(|| {
+        assert_noop!(
+            Registry::remove_device(RuntimeOrigin::signed(ANNE), DEVICE),
+            DispatchError::BadOrigin
+        );
+        assert_noop!(
+            Registry::remove_device(dso(), ANNE),
+            Error::<Test>::NotACryptometer
+        );
+        assert_ok!(Registry::commission_meter(dso(), meter(ANNE), Some(DEVICE)));
+        System::set_block_number(6);
+        assert_ok!(Registry::swap_device(dso(), MeterId(0), SPARE));
+        assert_ok!(Registry::remove_device(dso(), DEVICE));
+        assert_eq!(Registry::role_of(&DEVICE), None);
+
+        assert_ok!(Registry::retire_meter(dso(), MeterId(0), Step(7)));
+        System::set_block_number(7);
+        assert_noop!(
+            Registry::remove_device(dso(), SPARE),
+            Error::<Test>::DeviceStillBound
+        );
+        System::set_block_number(8);
+        assert_ok!(Registry::remove_device(dso(), SPARE));
+        assert_eq!(Registry::role_of(&SPARE), None);
+        assert_eq!(Registry::meter_of_device(&SPARE), None);
+        assert!(Registry::was_bound(&SPARE, MeterId(0), Step(7)));
+    });
 }

@@ -13,10 +13,12 @@ pub trait WeightInfo {
     fn register_validator() -> Weight;
     /// Weight of `commission_meter`.
     fn commission_meter() -> Weight;
-    /// Weight of `swap_device`.
+    /// Weight of `swap_device` and `remove_device`.
     fn swap_device() -> Weight;
-    /// Weight of `retire_meter` and `change_meter`.
+    /// Weight of `retire_meter`.
     fn retire_meter() -> Weight;
+    /// Weight of `change_meter`.
+    fn change_meter() -> Weight;
 }
 
 /// Native execution of any call here, without its storage.
@@ -31,15 +33,15 @@ impl<T: frame_system::Config> WeightInfo for NativeWeight<T> {
     }
 
     fn remove_member() -> Weight {
-        CALL + T::DbWeight::get().reads_writes(5, 3)
+        CALL + T::DbWeight::get().reads_writes(4, 2)
     }
 
     fn register_validator() -> Weight {
-        CALL + T::DbWeight::get().reads_writes(2, 1)
+        CALL + T::DbWeight::get().reads_writes(3, 3)
     }
 
     fn commission_meter() -> Weight {
-        CALL + T::DbWeight::get().reads_writes(9, 8)
+        CALL + T::DbWeight::get().reads_writes(10, 9)
     }
 
     fn swap_device() -> Weight {
@@ -48,6 +50,10 @@ impl<T: frame_system::Config> WeightInfo for NativeWeight<T> {
 
     fn retire_meter() -> Weight {
         CALL + T::DbWeight::get().reads_writes(3, 2)
+    }
+
+    fn change_meter() -> Weight {
+        CALL + T::DbWeight::get().reads_writes(4, 2)
     }
 }
 
@@ -73,6 +79,10 @@ impl WeightInfo for () {
     }
 
     fn retire_meter() -> Weight {
+        CALL
+    }
+
+    fn change_meter() -> Weight {
         CALL
     }
 }

@@ -177,7 +177,7 @@ impl<T: Config> Pallet<T> {
             charges: Vec::new(),
         };
         for reading in readings {
-            let Some(info) = T::Registry::meter(reading.meter) else {
+            let Some(info) = T::Registry::meter_at(reading.meter, step) else {
                 // Only registered meters can report, and a meter is never forgotten.
                 tracing::error!(target: LOG_TARGET, meter = %reading.meter, "meter unknown");
                 continue;
@@ -364,8 +364,8 @@ impl<T: Config> Pallet<T> {
             ..
         } = summary;
         let is_first = version == 1;
-        if is_first && LastRun::<T>::get() != size {
-            LastRun::<T>::put(size);
+        if is_first {
+            LastRun::<T>::mutate(|last| *last = size.or_fallen_from(*last));
         }
 
         for Uncovered {

@@ -28,8 +28,8 @@
 //!   community's last word counts, and what has begun cannot be replaced.
 //! - Without an agreement everything is rest, and no losses are taken off, for there is no account to
 //!   credit them to.
-//! - A meter's owner, beneficiary and loss factor are taken from the registry when a run is made, so
-//!   they must not change for steps that can still be corrected; a new owner gets a new meter.
+//! - A meter's beneficiary, loss and efficiency are those that held in the step distributed, however
+//!   late it is distributed again; its owner never changes, a new owner gets a new meter.
 //! - A VGM is one storage entry per step and account, so that a member can prove its own with a light
 //!   client, and the entries of a step share a prefix, which goes in one piece when the step expires.
 //!
@@ -176,7 +176,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type OldestKept<T> = StorageValue<_, Step, ValueQuery, FirstStep>;
 
-    /// How large the last distribution was.
+    /// How large distributions are of late: the last one, or somewhat less than before.
     #[pallet::storage]
     pub type LastRun<T> = StorageValue<_, RunSize, ValueQuery>;
 
@@ -619,8 +619,8 @@ pub mod pallet {
                 .saturating_add(1)
         }
 
-        /// Returns what one run costs, by the size of the last first run. A community that grows is
-        /// undercharged for the one block in which it does.
+        /// Returns what one run costs, by the size of recent first runs. One small step, as by night, hardly
+        /// lowers it; a community that grows is undercharged for the one block in which it does.
         fn run_weight() -> Weight {
             let RunSize { meters, accounts } = LastRun::<T>::get();
             T::WeightInfo::distribute(meters, accounts)

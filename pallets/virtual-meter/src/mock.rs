@@ -69,6 +69,7 @@ impl pallet_virtual_meter::Config for Test {
 #[derive(Default)]
 struct Measured {
     meters: BTreeMap<MeterId, MeterInfo<AccountId>>,
+    former: Vec<(MeterId, Step, MeterInfo<AccountId>)>,
     readings: BTreeMap<Step, BTreeMap<MeterId, Wh>>,
     changed: Vec<Step>,
 }
@@ -93,6 +94,17 @@ impl Meters<AccountId> for Community {
 
     fn meter(meter: MeterId) -> Option<MeterInfo<AccountId>> {
         MEASURED.with_borrow(|measured| measured.meters.get(&meter).cloned())
+    }
+
+    fn meter_at(meter: MeterId, step: Step) -> Option<MeterInfo<AccountId>> {
+        MEASURED.with_borrow(|measured| {
+            let mut former = measured.former.iter();
+            former
+                .find(|(id, last, _)| *id == meter && step <= *last)
+                .map(|(_, _, info)| info)
+                .or_else(|| measured.meters.get(&meter))
+                .cloned()
+        })
     }
 
     fn was_bound(_: &AccountId, _: MeterId, _: Step) -> bool {
@@ -161,6 +173,15 @@ pub fn meter(kind: MeterKind, owner: AccountId) -> MeterInfo<AccountId> {
 
 pub fn register(id: u32, info: MeterInfo<AccountId>) {
     MEASURED.with_borrow_mut(|measured| measured.meters.insert(MeterId(id), info));
+}
+
+/// Changes a meter's record from the step after `last` on.
+pub fn change_after(last: u32, id: u32, info: MeterInfo<AccountId>) {
+    MEASURED.with_borrow_mut(|measured| {
+        let former = measured.meters.insert(MeterId(id), info);
+        let former = former.expect("only a registered meter is changed");
+        measured.former.push((MeterId(id), Step(last), former));
+    });
 }
 
 pub fn register_generator(id: u32, beneficiary: AccountId) {

@@ -339,6 +339,19 @@ pub struct RunSize {
     pub accounts: u32,
 }
 
+impl RunSize {
+    /// Returns this size, or `before` less a 96th, whichever is greater, for each figure.
+    pub(crate) fn or_fallen_from(self, before: Self) -> Self {
+        fn fallen(before: u32) -> u32 {
+            before.saturating_sub(before.div_ceil(96))
+        }
+        Self {
+            meters: self.meters.max(fallen(before.meters)),
+            accounts: self.accounts.max(fallen(before.accounts)),
+        }
+    }
+}
+
 /// Where an account's energy of a step came from.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

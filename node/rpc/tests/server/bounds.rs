@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use codec::Encode;
 use commonwatt_rpc::RpcConfig;
+use commonwatt_runtime::Hash;
 use commonwatt_storage::StatePruning;
 use jsonrpsee_ws_client::WsClientBuilder;
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{TestNode, config};
+use crate::support::{TestNode, config, hex};
 
 async fn node_with(config: RpcConfig) -> TestNode {
     TestNode::start_with(config, StatePruning::default()).await
@@ -59,6 +61,55 @@ async fn unknown_methods_and_malformed_requests_are_errors_of_their_kind() {
         "]".repeat(100_000)
     );
     assert!(node.post(&deep).await.1.contains("error"));
+    assert_eq!(
+        client.call("system_chain", json!([])).await,
+        json!("Example")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_nested_without_end_are_refused_and_the_node_answers_on() {
+    let node = TestNode::start().await;
+    let client = node.client().await;
+    // `utility.as_derivative` of itself, 100 000 times, in an unsigned extrinsic.
+    let mut call = vec![0x04_u8];
+    call.extend([42, 1, 0, 0].repeat(100_000));
+    call.extend([0, 0, 0]);
+    let extrinsic = call.encode();
+    let judged = (2_u8, &call, Hash::zero()).encode();
+    let header = node.chain.db().header(&node.chain.genesis_hash());
+    let body = (header.unwrap().unwrap(), vec![&call]).encode();
+    let questions = [
+        ("author_submitExtrinsic", json!([hex(&extrinsic)])),
+        ("payment_queryInfo", json!([hex(&extrinsic)])),
+        ("payment_queryFeeDetails", json!([hex(&extrinsic)])),
+        ("system_dryRun", json!([hex(&extrinsic)])),
+        (
+            "state_call",
+            json!(["TaggedTransactionQueue_validate_transaction", hex(&judged)]),
+        ),
+        (
+            "state_call",
+            json!([
+                "TransactionPaymentApi_query_info",
+                hex(&(&call, 1_u32).encode())
+            ]),
+        ),
+        (
+            "state_call",
+            json!(["BlockBuilder_apply_extrinsic", hex(&extrinsic)]),
+        ),
+        ("state_call", json!(["Core_execute_block", hex(&body)])),
+        (
+            "state_call",
+            json!(["BlockBuilder_check_inherents", hex(&body)]),
+        ),
+    ];
+    for (method, list) in questions {
+        let refused = client.refusal(method, list).await;
+        let told = format!("{} {}", refused.message, refused.data);
+        assert!(told.contains("recursion depth"), "{method}: {told}");
+    }
     assert_eq!(
         client.call("system_chain", json!([])).await,
         json!("Example")

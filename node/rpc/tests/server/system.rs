@@ -39,6 +39,26 @@ async fn a_node_says_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_catches_up_says_so_and_how_far_it_has_to_go() {
+    let node = TestNode::start().await;
+    let client = node.client().await;
+    node.chain.set_catching_up(true);
+    let health = client.call("system_health", json!([])).await;
+    assert_eq!(health["isSyncing"], json!(true));
+    let state = client.call("system_syncState", json!([])).await;
+    assert_eq!(state["currentBlock"], json!(0));
+    assert!(state["highestBlock"].as_u64() > Some(0), "{state}");
+    let (_, _, body) = node
+        .http("GET /health HTTP/1.1\r\nHost: localhost", "")
+        .await;
+    assert!(body.contains(r#""isSyncing":true"#), "{body}");
+
+    node.chain.set_catching_up(false);
+    let health = client.call("system_health", json!([])).await;
+    assert_eq!(health["isSyncing"], json!(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_nonce_counts_what_is_pending() {
     let node = TestNode::start().await;
     let client = node.client().await;
@@ -52,6 +72,13 @@ async fn the_next_nonce_counts_what_is_pending() {
         .call("author_submitExtrinsic", json!([extrinsic]))
         .await;
     assert_eq!(client.call("account_nextIndex", json!([x])).await, json!(1));
+    // One that waits for its step has taken its nonce as well.
+    let waiting = hex(&node.sign_reading("A", 0, 5, 100));
+    client
+        .call("author_submitExtrinsic", json!([waiting]))
+        .await;
+    let a = account("A").to_string();
+    assert_eq!(client.call("account_nextIndex", json!([a])).await, json!(1));
     let refused = client
         .refusal("system_accountNextIndex", json!(["nobody"]))
         .await;
@@ -127,7 +154,7 @@ async fn unsafe_methods_are_refused_with_the_flag_and_not_listed() {
             refused.message,
             "RPC call is unsafe to be called externally"
         );
-        assert!(refused.data.contains("--rpc-methods unsafe"), "{refused:?}");
+        assert!(refused.data.contains("--rpc-unsafe"), "{refused:?}");
         assert!(
             !listed["methods"]
                 .as_array()

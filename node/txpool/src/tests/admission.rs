@@ -318,6 +318,7 @@ fn transaction_of_a_distant_future_is_refused() {
     let mut world = World::with(|limits| limits.waiting_blocks = 10);
     let error = world.submit_in_vain(&reading(1, 0).valid_from(100));
     assert_eq!(error.rpc_code(), 1010);
+    assert!(error.cause().contains("catching up"), "{error}");
 }
 
 #[test]

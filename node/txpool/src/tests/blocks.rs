@@ -189,12 +189,30 @@ fn failed_transaction_is_removed_banned_and_its_dependents_are_future() {
 }
 
 #[test]
-fn transaction_for_which_the_block_had_no_room_stays() {
+fn transaction_for_which_the_block_had_no_room_or_its_sender_no_quota_stays() {
     let mut world = World::new();
     world.submit_all(&[call(1, 0)]);
-    let no_room = Refusal::Invalid(InvalidTransaction::ExhaustsResources);
-    world.pool.report_invalid(&call(1, 0).hash(), no_room);
-    assert!(world.is_ready(&call(1, 0)));
+    for of_one_block in [
+        InvalidTransaction::ExhaustsResources,
+        InvalidTransaction::Custom(2),
+    ] {
+        let refusal = Refusal::Invalid(of_one_block);
+        world.pool.report_invalid(&call(1, 0).hash(), refusal);
+        assert!(world.is_ready(&call(1, 0)));
+    }
+}
+
+#[test]
+fn waiting_ones_of_an_account_are_counted() {
+    let mut world = World::new();
+    world.submit_all(&[
+        reading(1, 0),
+        reading(1, 1).valid_from(9),
+        reading(2, 0).valid_from(9),
+    ]);
+    assert_eq!(world.pool.ready_count_of(&[1; 32]), 1);
+    assert_eq!(world.pool.waiting_count_of(&[1; 32]), 1);
+    assert_eq!(world.pool.waiting_count_of(&[3; 32]), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn read_register(step: u32, register: u64) -> DispatchResultWithPostInfo {
 }
 
 /// Credits 1 000 Wh in each of the steps 2 to 4, after a register reading of `first` in step 1, and
-/// goes on to step 5.
+/// goes on to step 10, when their correction window is over.
 fn credit_three_steps_after(first: u64) {
     run_to(2);
     assert_ok!(read_register(1, first));
@@ -19,7 +19,7 @@ fn credit_three_steps_after(first: u64) {
         run_to(step);
         assert_ok!(report(pv(), step.into(), interval(step, 1_000)));
     }
-    run_to(5);
+    run_to(10);
 }
 
 #[test]
@@ -316,6 +316,7 @@ fn a_register_read_too_rarely_is_refused_and_can_start_anew() {
             Wh(0),
             ROOM
         ));
+        run_to(20);
         assert_ok!(read_register(13, 0));
     });
 }
@@ -339,7 +340,7 @@ fn hidden_consumption_cannot_be_compared() {
                 reading
             }
         ));
-        run_to(3);
+        run_to(8);
         assert_ok!(read(2, 900));
         let (meter, step) = (HOUSE, Step(2));
         assert_eq!(
@@ -398,5 +399,42 @@ fn registers_flags_and_errors_are_the_dso_s() {
             EnergyToken::set_mpe_table(member, MpeTable::default()),
             bad_origin
         );
+    });
+}
+
+#[test]
+fn a_register_is_compared_only_when_its_steps_can_no_longer_change() {
+    test(|| {
+        run_to(2);
+        assert_ok!(read_register(1, 0));
+        run_to(7);
+        assert_noop!(read_register(2, 0), Error::<Test>::RegisterStepCorrectable);
+        run_late_to(8);
+        assert_noop!(read_register(2, 0), Error::<Test>::RegisterStepCorrectable);
+        run_to(9);
+        assert_ok!(read_register(2, 0));
+    });
+}
+
+#[test]
+fn too_much_credited_in_clear_is_flagged_beside_a_commitment() {
+    test(|| {
+        let read = |step, register| {
+            let root = RuntimeOrigin::root();
+            EnergyToken::report_register(root, HOUSE, Step(step), Wh(register), ROOM)
+        };
+        run_to(2);
+        assert_ok!(read(1, 0));
+        let commitment = compute_commitment(HOUSE, Step(2), Wh(900), [1; 32]);
+        let committed = Report {
+            step: Step(2),
+            reading: Measurement::Commitment(commitment),
+        };
+        assert_ok!(report(house(), 0, committed));
+        run_to(3);
+        assert_ok!(report(house(), 1, interval(3, 1_000)));
+        run_to(9);
+        assert_ok!(read(3, 500));
+        assert!(FlaggedMeters::<Test>::contains_key(HOUSE));
     });
 }

@@ -2,7 +2,7 @@ use commonwatt_primitives::{Month, Step, Wh};
 use proptest::prelude::*;
 
 use super::distribution::{STEPS, Week, any_week};
-use crate::{Event, KeyTerms, MonthTotals, Refusal, VotingDebt, mock::*};
+use crate::{Event, KeyTerms, LastRun, MonthTotals, Refusal, RunSize, VotingDebt, mock::*};
 
 const X: AccountId = 10;
 const Y: AccountId = 20;
@@ -241,4 +241,41 @@ proptest! {
         });
         prop_assert_eq!(fresh, corrected);
     }
+}
+
+#[test]
+fn a_past_step_is_shared_by_the_terms_it_had() {
+    chain(None).execute_with(|| {
+        register_generator(PV, X);
+        measure(1, PV, 1_000);
+        finish_block();
+        let changed = commonwatt_primitives::metering::MeterInfo {
+            beneficiary: Y,
+            ..meter(commonwatt_primitives::MeterKind::Generation, X)
+        };
+        change_after(1, PV, changed);
+        measure(1, PV, 800);
+        measure(2, PV, 500);
+        finish_block();
+        let rest = |step, who| crate::Pallet::<Test>::vgm(Step(step), &who).map(|vgm| vgm.rest);
+        assert_eq!((rest(1, X), rest(1, Y)), (Some(Wh(800)), None));
+        assert_eq!((rest(2, X), rest(2, Y)), (None, Some(Wh(500))));
+    });
+}
+
+#[test]
+fn a_small_step_hardly_lowers_the_weight_of_the_next_block() {
+    chain(None).execute_with(|| {
+        let large = RunSize {
+            meters: 192,
+            accounts: 95,
+        };
+        LastRun::<Test>::put(large);
+        finish_block();
+        let fallen = RunSize {
+            meters: 190,
+            accounts: 94,
+        };
+        assert_eq!(LastRun::<Test>::get(), fallen);
+    });
 }
