@@ -19,7 +19,7 @@ fn survives(database: &str) {
     let seed = number_from("COMMONWATT_SEED", 1);
     println!("{database}: {kills} kills, seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let base = tempfile::tempdir().unwrap();
+    let base = tempfile::tempdir().expect("a temporary folder");
     let arguments = ["--step-ms", "500", "--database", database];
     let mut announced = BTreeMap::new();
     for kill in 1..=kills {
