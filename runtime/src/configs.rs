@@ -76,17 +76,8 @@ impl pallet_timestamp::Config for Runtime {
     type WeightInfo = ();
 }
 
-/// For how many steps detail stays in the state: one genesis value, which every pallet asks here.
-pub struct Retention;
-
-impl Get<u32> for Retention {
-    fn get() -> u32 {
-        pallet_virtual_meter::Retention::<Runtime>::get()
-    }
-}
-
 impl pallet_market_step::Config for Runtime {
-    type Retention = Retention;
+    type Retention = pallet_virtual_meter::RetentionOf<Runtime>;
 }
 
 #[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]

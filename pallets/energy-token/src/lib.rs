@@ -808,12 +808,3 @@ pub mod pallet {
         }
     }
 }
-
-/// For how many steps readings are kept, for a pallet that keeps something as long.
-pub struct Retention<T>(core::marker::PhantomData<T>);
-
-impl<T: Config> frame_support::traits::Get<u32> for Retention<T> {
-    fn get() -> u32 {
-        Pallet::<T>::retention()
-    }
-}
