@@ -179,6 +179,7 @@ fn build(db: &ChainDb) -> Result<NewBlock, Failure> {
             justification: Some(vec![0; 300]),
         },
         state_changes,
+        values: changes.into_iter().collect(),
     })
 }
 

@@ -23,18 +23,22 @@ use sp_trie::{
 use crate::{
     commit::write_genesis,
     error::{OpenError, StateError, StorageError, StoreError},
-    folder::{DatabaseKind, Folder, measure_disk_usage},
+    folder::{DatabaseKind, Folder, find_kind, measure_disk_usage},
     group::{Group, GroupBlock},
     integrity::{verify_progress, verify_tail},
     pruning::{Pruning, StatePruning},
     redb_store::RedbStore,
     sled_store::SledStore,
-    state::{KeptStates, State, StateStorage},
+    state::{KeptStates, Remembering, State, StateStorage},
     store::{Batch, Column, Store},
+    values::{StateChange, ValueCache},
 };
 
 /// Page cache of the back end unless configured otherwise.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The values of the newest state get this part of the state's cache, its trie the rest.
+const VALUE_CACHE_PART: usize = 4;
 
 pub(crate) const META_BEST: &[u8] = b"best";
 pub(crate) const META_GENESIS: &[u8] = b"genesis";
@@ -62,6 +66,8 @@ pub struct NewBlock {
     pub hash: H256,
     /// The trie nodes that the block adds and removes: the transaction of the `StorageChanges`.
     pub state_changes: PrefixedMemoryDB<BlakeTwo256>,
+    /// Every key that the block changes, with its new value: the main changes of the `StorageChanges`.
+    pub values: Vec<StateChange>,
     /// The hash of each extrinsic of the body, in order.
     pub extrinsic_hashes: Vec<H256>,
 }
@@ -105,7 +111,7 @@ pub struct DbConfig {
     pub pruning: StatePruning,
     /// Page cache of the back end in bytes.
     pub cache_bytes: usize,
-    /// Cache of decoded trie nodes and values in bytes, shared by all states.
+    /// Cache of the state in bytes: trie nodes shared by all states, and values of the newest one.
     pub trie_cache_bytes: usize,
 }
 
@@ -168,6 +174,7 @@ pub(crate) struct Shared {
     /// The first failed write.
     pub(crate) failure: OnceLock<String>,
     genesis: OnceLock<H256>,
+    values: ValueCache,
     /// Last, so that the store is closed before the lock is given up.
     pub(crate) folder: Option<Folder>,
 }
@@ -175,6 +182,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
+    }
+
+    /// Returns the values of the newest state that are in memory.
+    pub(crate) fn values(&self) -> &ValueCache {
+        &self.values
     }
 
     pub(crate) fn node_in_memory(&self, key: &[u8]) -> Option<Vec<u8>> {
@@ -277,6 +289,21 @@ impl fmt::Debug for ChainDb {
     }
 }
 
+fn open_store(
+    folder: &Folder,
+    kind: DatabaseKind,
+    cache_bytes: usize,
+) -> Result<Box<dyn Store>, OpenError> {
+    let data = folder.data_path();
+    Ok(match kind {
+        DatabaseKind::Sled => {
+            let cache_bytes = u64::try_from(cache_bytes).unwrap_or(u64::MAX);
+            Box::new(SledStore::open(&data, cache_bytes)?)
+        }
+        DatabaseKind::Redb => Box::new(RedbStore::open(&data, cache_bytes)?),
+    })
+}
+
 impl ChainDb {
     /// Opens the database in the folder `path`, or creates an empty one.
     ///
@@ -284,15 +311,26 @@ impl ChainDb {
     /// blocks and the pruning records are verified; [`ChainDb::check_integrity`] verifies everything.
     pub fn open(path: &Path, config: DbConfig) -> Result<Self, OpenError> {
         let folder = Folder::open(path, config.kind)?;
-        let data = folder.data_path();
-        let store: Box<dyn Store> = match config.kind {
-            DatabaseKind::Sled => {
-                let cache_bytes = u64::try_from(config.cache_bytes).unwrap_or(u64::MAX);
-                Box::new(SledStore::open(&data, cache_bytes)?)
-            }
-            DatabaseKind::Redb => Box::new(RedbStore::open(&data, config.cache_bytes)?),
-        };
+        let store = open_store(&folder, config.kind, config.cache_bytes)?;
         Self::open_with(store, Some(folder), config.pruning, config.trie_cache_bytes)
+    }
+
+    /// Opens a database that is there, with the back end and the kind of pruning it was made with, and keeps every state
+    /// that it has: to look at it, or to go back in it.
+    pub fn open_as_it_is(path: &Path) -> Result<Self, OpenError> {
+        let config = DbConfig::default();
+        let kind = find_kind(path)?;
+        let folder = Folder::open(path, kind)?;
+        let store = open_store(&folder, kind, config.cache_bytes)?;
+        let is_archive = store
+            .get(Column::Meta, META_PRUNING)?
+            .is_some_and(|found| found == StatePruning::Archive.mode().as_bytes());
+        let pruning = if is_archive {
+            StatePruning::Archive
+        } else {
+            StatePruning::Keep(u32::MAX)
+        };
+        Self::open_with(store, Some(folder), pruning, config.trie_cache_bytes)
     }
 
     /// Opens the chain in `store`, which nobody else writes to. For back ends of one's own, such as those
@@ -325,6 +363,8 @@ impl ChainDb {
             });
         }
         let index = Pruning::load(pruning, store.as_ref())?;
+        let value_cache_bytes = trie_cache_bytes / VALUE_CACHE_PART;
+        let trie_cache_bytes = trie_cache_bytes.saturating_sub(value_cache_bytes);
         let shared = Shared {
             store,
             view: RwLock::new(View {
@@ -340,6 +380,7 @@ impl ChainDb {
             durable_number: AtomicU32::new(0),
             failure: OnceLock::new(),
             genesis: OnceLock::new(),
+            values: ValueCache::new(value_cache_bytes),
             folder,
         };
         let best = shared.get_decoded::<(u32, H256)>(Column::Meta, META_BEST)?;
@@ -428,6 +469,11 @@ impl ChainDb {
     /// Why nothing more is written, if a write failed.
     pub fn failure(&self) -> Option<&str> {
         self.shared.failure.get().map(String::as_str)
+    }
+
+    /// The back end, unless it is one of the caller's own.
+    pub fn kind(&self) -> Option<DatabaseKind> {
+        self.shared.folder.as_ref().map(Folder::kind)
     }
 
     /// Which states this database keeps.
@@ -544,19 +590,22 @@ impl ChainDb {
     /// Gives access to the state after a block, for queries: whatever they touch, they take little
     /// room in the shared cache.
     pub fn state_at(&self, hash: &H256) -> Result<State, StateError> {
-        self.open_state(hash, self.trie_cache.local_cache_untrusted())
+        let cache = self.trie_cache.local_cache_untrusted();
+        self.open_state(hash, cache, Remembering::OnlyLook)
     }
 
     /// Gives access to the state after a block, for building and importing its child: everything it touches
     /// stays cached for the next block.
     pub fn working_state_at(&self, hash: &H256) -> Result<State, StateError> {
-        self.open_state(hash, self.trie_cache.local_cache_trusted())
+        let cache = self.trie_cache.local_cache_trusted();
+        self.open_state(hash, cache, Remembering::Remember)
     }
 
     fn open_state(
         &self,
         hash: &H256,
         cache: LocalTrieCache<BlakeTwo256>,
+        remembering: Remembering,
     ) -> Result<State, StateError> {
         let header = self
             .header(hash)?
@@ -571,7 +620,13 @@ impl ChainDb {
             });
         }
         let storage = StateStorage::new(Arc::clone(&self.shared), header.number, *hash);
-        Ok(TrieBackendBuilder::new_with_cache(storage, header.state_root, cache).build())
+        let trie = TrieBackendBuilder::new_with_cache(storage, header.state_root, cache).build();
+        Ok(State::new(trie, Arc::clone(&self.shared), remembering))
+    }
+
+    /// Returns how much memory decoded parts of the state take, in bytes.
+    pub fn state_cache_bytes(&self) -> usize {
+        self.trie_cache.used_memory_size()
     }
 
     /// Returns the bytes that the database folder occupies on disk.

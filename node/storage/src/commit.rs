@@ -20,7 +20,7 @@ use crate::{
         Best, ChainDb, CommitMode, Header, META_BEST, META_GENESIS, META_PRUNING, NewBlock, Shared,
         Writer,
     },
-    error::StorageError,
+    error::{StorageError, StoreError},
     folder::Folder,
     group::{Group, GroupBlock},
     pruning::StatePruning,
@@ -39,7 +39,7 @@ impl ChainDb {
     ///
     /// After an error in writing the best block is what it was, no further block is accepted, and
     /// reads go on.
-    pub fn commit_block(&self, new: NewBlock, mode: CommitMode) -> Result<(), StorageError> {
+    pub fn commit_block(&self, mut new: NewBlock, mode: CommitMode) -> Result<(), StorageError> {
         let mut writer = self.writer.lock();
         self.refuse_after_failure()?;
         let best = self
@@ -49,6 +49,7 @@ impl ChainDb {
             .best
             .ok_or(StorageError::NotInitialized)?;
         verify_block(&new, &best)?;
+        let (state_root, values) = (new.block.header.state_root, std::mem::take(&mut new.values));
         match mode {
             CommitMode::Durable => self.commit_durable(&mut writer, new, best.number),
             CommitMode::Bulk {
@@ -59,7 +60,10 @@ impl ChainDb {
                 let max_bytes = max_bytes.clamp(1, BULK_BYTES_MAX);
                 self.commit_bulk(&mut writer, new, max_blocks, max_bytes)
             }
-        }
+        }?;
+        let known = self.shared.values();
+        known.advance(&best.state_root, state_root, values);
+        Ok(())
     }
 
     /// Writes everything that is collected and returns when it is on disk.
@@ -272,6 +276,32 @@ impl Shared {
         }
     }
 
+    /// Notes that block `number` is the last on disk, though more were, and makes the note durable.
+    pub(crate) fn lower_progress(&self, number: u32) -> Result<(), StorageError> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        folder
+            .note_progress(number)
+            .and_then(|()| folder.sync_progress())
+            .map_err(|error| StoreError::io("note how far the database goes", error).into())
+    }
+
+    /// Makes the state after a block unreadable, before its nodes go.
+    pub(crate) fn forget_state(&self, number: u32) {
+        if let KeptStates::Some(numbers) = &mut *self.kept_states.write() {
+            numbers.remove(&number);
+        }
+    }
+
+    /// Returns the numbers of the blocks after which the state is kept; `None` for all.
+    pub(crate) fn kept_numbers(&self) -> Option<Vec<u32>> {
+        match &*self.kept_states.read() {
+            KeptStates::Every => None,
+            KeptStates::Some(numbers) => Some(numbers.iter().copied().collect()),
+        }
+    }
+
     /// Commits a batch beside the blocks.
     pub(crate) fn commit(&self, batch: &Batch<'_>) -> Result<(), StorageError> {
         self.store.commit(batch).map_err(|error| {
@@ -385,6 +415,7 @@ fn prepare_block(new: NewBlock) -> (GroupBlock, PrefixedMemoryDB<BlakeTwo256>) {
         hash,
         state_changes,
         extrinsic_hashes,
+        values: _,
     } = new;
     let block = GroupBlock {
         number: block.header.number,

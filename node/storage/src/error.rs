@@ -172,6 +172,12 @@ pub enum OpenError {
         /// What is there.
         what: String,
     },
+    /// There is nothing to open.
+    #[error("there is no database in {path}: nothing was stored there yet")]
+    NoDatabase {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The database was written in another format.
     #[error(
         "the database in {path} has format {found}, this version reads format {expected}; use the \

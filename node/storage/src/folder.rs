@@ -16,7 +16,7 @@ use crate::error::OpenError;
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const LOCK_FILE: &str = "lock";
-const PROGRESS_FILE: &str = "progress";
+pub(crate) const PROGRESS_FILE: &str = "progress";
 const MARKER_FILE: &str = "database.txt";
 const MARKER_DRAFT: &str = "database.txt.new";
 const MARKER_TITLE: &str = "commonwatt database";
@@ -159,6 +159,11 @@ impl Folder {
         self.path.join(self.kind.name())
     }
 
+    /// The back end.
+    pub(crate) fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
     /// The database folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -221,49 +226,7 @@ impl Folder {
     }
 
     fn verify_marker(&self) -> Result<(), OpenError> {
-        let marker_path = self.path.join(MARKER_FILE);
-        let not_ours = |what: &str| OpenError::NotADatabase {
-            path: self.path.clone(),
-            what: format!("'{MARKER_FILE}' {what}"),
-        };
-        let to_error = |source| OpenError::Io {
-            action: "read",
-            path: marker_path.clone(),
-            source,
-        };
-        if fs::metadata(&marker_path).map_err(to_error)?.len() > MARKER_BYTES_MAX {
-            return Err(not_ours("is too long"));
-        }
-        let text = fs::read(&marker_path).map_err(to_error)?;
-        let text = String::from_utf8(text).map_err(|_| not_ours("is not text"))?;
-        let mut lines = text.lines();
-        if lines.next() != Some(MARKER_TITLE) {
-            return Err(not_ours("does not begin with the program's name"));
-        }
-        let fields: Vec<(&str, &str)> = lines
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.trim(), value.trim()))
-            .collect();
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|field| field.0 == name)
-                .map(|field| field.1)
-        };
-        let found = field("format")
-            .and_then(|value| value.parse::<u32>().ok())
-            .ok_or_else(|| not_ours("names no format"))?;
-        if found != FORMAT_VERSION {
-            let path = self.path.clone();
-            return Err(OpenError::OtherVersion {
-                path,
-                found,
-                expected: FORMAT_VERSION,
-            });
-        }
-        let found = field("database")
-            .and_then(|value| value.parse::<DatabaseKind>().ok())
-            .ok_or_else(|| not_ours("names no known back end"))?;
+        let found = read_marker(&self.path)?;
         if found != self.kind {
             return Err(OpenError::OtherKind {
                 path: self.path.clone(),
@@ -273,6 +236,62 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Returns the back end of the database in `path`.
+pub(crate) fn find_kind(path: &Path) -> Result<DatabaseKind, OpenError> {
+    if !path.join(MARKER_FILE).exists() {
+        let path = path.to_owned();
+        return Err(OpenError::NoDatabase { path });
+    }
+    read_marker(path)
+}
+
+/// Checks that the database in `path` has our format; returns its back end.
+fn read_marker(path: &Path) -> Result<DatabaseKind, OpenError> {
+    let marker_path = path.join(MARKER_FILE);
+    let not_ours = |what: &str| OpenError::NotADatabase {
+        path: path.to_owned(),
+        what: format!("'{MARKER_FILE}' {what}"),
+    };
+    let to_error = |source| OpenError::Io {
+        action: "read",
+        path: marker_path.clone(),
+        source,
+    };
+    if fs::metadata(&marker_path).map_err(to_error)?.len() > MARKER_BYTES_MAX {
+        return Err(not_ours("is too long"));
+    }
+    let text = fs::read(&marker_path).map_err(to_error)?;
+    let text = String::from_utf8(text).map_err(|_| not_ours("is not text"))?;
+    let mut lines = text.lines();
+    if lines.next() != Some(MARKER_TITLE) {
+        return Err(not_ours("does not begin with the program's name"));
+    }
+    let fields: Vec<(&str, &str)> = lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim(), value.trim()))
+        .collect();
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|field| field.0 == name)
+            .map(|field| field.1)
+    };
+    let found = field("format")
+        .and_then(|value| value.parse::<u32>().ok())
+        .ok_or_else(|| not_ours("names no format"))?;
+    if found != FORMAT_VERSION {
+        let path = path.to_owned();
+        return Err(OpenError::OtherVersion {
+            path,
+            found,
+            expected: FORMAT_VERSION,
+        });
+    }
+    field("database")
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| not_ours("names no known back end"))
 }
 
 fn parse_progress(note: &[u8]) -> Option<u32> {

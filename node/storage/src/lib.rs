@@ -27,9 +27,11 @@ mod integrity;
 mod pruning;
 mod record;
 mod redb_store;
+mod revert;
 mod sled_store;
 mod state;
 mod store;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -41,5 +43,6 @@ pub use folder::DatabaseKind;
 pub use pruning::StatePruning;
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
-pub use state::{State, StateStorage};
+pub use state::{State, StateIter, StateStorage};
 pub use store::{Batch, Column, Record, SCAN_BYTES_MAX, SCAN_RECORDS_MAX, Store};
+pub use values::StateChange;

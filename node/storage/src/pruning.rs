@@ -199,10 +199,7 @@ impl Pruning {
                 }
             } else {
                 let record_key = record.number.to_be_bytes();
-                let stored = store.get(Column::Deaths, &record_key)?.ok_or_else(|| {
-                    StoreError::corrupt(Column::Deaths, &record_key, "it is missing")
-                })?;
-                let dead = decode_record(&record_key, &stored)?.dead;
+                let dead = read_record(store, record.number)?.dead;
                 removed = removed.saturating_add(dead.len());
                 for key in dead {
                     self.remove_if_pending(key, record.number, batch);
@@ -232,6 +229,60 @@ impl Pruning {
         Ok(discarded)
     }
 
+    /// Returns the block whose state the newest commit was made on, if that state is kept.
+    pub(crate) fn newest_previous(&self) -> Option<u32> {
+        self.records.back().map(|record| record.previous)
+    }
+
+    /// Returns the nodes that died in the newest commit.
+    pub(crate) fn newest_deaths(
+        &self,
+        store: &dyn Store,
+    ) -> Result<BTreeSet<Vec<u8>>, StorageError> {
+        match self.records.back() {
+            Some(place) => Ok(read_record(store, place.number)?.dead.into_iter().collect()),
+            None => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// Takes the newest commit back, in which `births` were born: adds to `batch` what that does to the state.
+    ///
+    /// If the batch is not committed afterwards, this index no longer describes the disk.
+    pub(crate) fn undo_newest(
+        &mut self,
+        store: &dyn Store,
+        births: BTreeSet<Vec<u8>>,
+        batch: &mut Batch<'_>,
+    ) -> Result<(), StorageError> {
+        let Some(place) = self.records.pop_back() else {
+            return Ok(());
+        };
+        let DeathRecord { dead, reborn, .. } = read_record(store, place.number)?;
+        batch.delete(Column::Deaths, place.number.to_be_bytes().to_vec());
+        for key in &dead {
+            self.pending.remove(key);
+        }
+        // What was reborn is dead again, since when the record of its former death says. If that record is gone, so are
+        // all states that had the node.
+        let mut homeless: BTreeSet<Vec<u8>> = reborn.into_iter().collect();
+        for earlier in self.records.iter().rev() {
+            if homeless.is_empty() {
+                break;
+            }
+            for key in read_record(store, earlier.number)?.dead {
+                if let Some(key) = homeless.take(&key) {
+                    self.pending.insert(key, earlier.number);
+                }
+            }
+        }
+        for key in births {
+            if !self.pending.contains_key(&key) {
+                batch.delete(Column::State, key);
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a node unless it was reborn, or died again later.
     fn remove_if_pending(&mut self, key: Vec<u8>, died_in: u32, batch: &mut Batch<'_>) {
         if self.pending.get(&key) == Some(&died_in) {
@@ -250,6 +301,14 @@ fn decode_number(key: &[u8]) -> Result<u32, StoreError> {
     key.try_into()
         .map(u32::from_be_bytes)
         .map_err(|_| StoreError::corrupt(Column::Deaths, key, "its key is no block number"))
+}
+
+fn read_record(store: &dyn Store, number: u32) -> Result<DeathRecord, StoreError> {
+    let key = number.to_be_bytes();
+    let stored = store
+        .get(Column::Deaths, &key)?
+        .ok_or_else(|| StoreError::corrupt(Column::Deaths, &key, "it is missing"))?;
+    decode_record(&key, &stored)
 }
 
 fn decode_record(key: &[u8], value: &[u8]) -> Result<DeathRecord, StoreError> {

@@ -97,6 +97,7 @@ fn only_the_child_of_the_best_block_is_accepted(kind: DatabaseKind) {
             block: sibling.block.clone(),
             hash: sibling.hash,
             state_changes: sibling.state_changes.clone(),
+            values: vec![],
             extrinsic_hashes: vec![],
         };
         let error = chain.db.commit_block(again, mode).unwrap_err();

@@ -249,6 +249,7 @@ pub(crate) fn build_block(db: &ChainDb, changes: &Changes, body: Vec<Vec<u8>>) -
             justification: Some(vec![5; 3]),
         },
         state_changes,
+        values: changes.clone().into_iter().collect(),
     }
 }
 

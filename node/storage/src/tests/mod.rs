@@ -10,4 +10,6 @@ mod folder;
 mod helpers;
 mod memory_store;
 mod pruning;
+mod revert;
+mod torn_sled;
 mod torn_writes;
