@@ -1,0 +1,219 @@
+//! Files that hold secrets: private from the first byte, written whole or not at all, never overwritten.
+
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// Largest file with a secret that is read, in bytes. An account file with a long name has less than 1 KiB.
+pub const SECRET_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Permission bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
+/// Permission bits that let others than the owner put files into a folder.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system refused.
+    #[error(
+        "cannot {action} {path}: {source}; check that the disk has room and that this user may do so"
+    )]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others can read the secret.
+    #[error(
+        "others than its owner can read {path} (mode {mode:04o}): run `chmod 600 '{path}'`, and replace the key if \
+         somebody may have read it"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others can put files into the folder.
+    #[error(
+        "others than its owner can write to the folder {path} (mode {mode:04o}): run `chmod 700 '{path}'` and check \
+         the keys in it"
+    )]
+    FolderExposed {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is larger than any secret.
+    #[error(
+        "{0} is larger than {SECRET_FILE_BYTES_MAX} bytes, so it holds no key: is it another file?"
+    )]
+    TooLarge(PathBuf),
+    /// It is a folder or the like.
+    #[error("{0} is not a file: name the file itself")]
+    NotAFile(PathBuf),
+    /// There is one already, and it stays.
+    #[error("{0} exists already and is left as it is: choose another name, or move it away first")]
+    Exists(PathBuf),
+}
+
+/// Returns what turns a failure of `action` on `path` into an error.
+fn to_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io {
+        action,
+        path: path.clone(),
+        source,
+    }
+}
+
+/// Who can read a file that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Its owner alone, or it is a pipe.
+    Private,
+    /// Others, too: the permission bits.
+    Others(u32),
+}
+
+/// Reads a file with a secret that somebody else wrote, such as a password file.
+///
+/// Secrets that an orchestrator mounts are often readable by all, so that is told and not refused.
+pub fn read_input(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Exposure), FileError> {
+    let file = File::open(path).map_err(to_error("open", path))?;
+    let metadata = file.metadata().map_err(to_error("inspect", path))?;
+    if metadata.is_dir() {
+        return Err(FileError::NotAFile(path.to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    let exposure = match metadata.is_file() && mode & OTHERS != 0 {
+        true => Exposure::Others(mode),
+        false => Exposure::Private,
+    };
+    Ok((read_bounded(file, path)?, exposure))
+}
+
+/// Reads a secret from a stream, such as the standard input.
+pub fn read_stream(stream: impl Read) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    read_bounded(stream, Path::new("the standard input"))
+}
+
+fn read_bounded(stream: impl Read, path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    // Room for all of it, so that no copy stays behind when the buffer grows.
+    let capacity = usize::try_from(SECRET_FILE_BYTES_MAX).expect("the bound is small") + 64;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    stream
+        .take(SECRET_FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(to_error("read", path))?;
+    if bytes.len() + 64 > capacity {
+        return Err(FileError::TooLarge(path.to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file with a secret of our own; `None` when there is no such file. Refuses one that others can read.
+pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(to_error("open", path))?,
+    };
+    // Of the open file and not of the name, so that nothing can change in between.
+    let metadata = file.metadata().map_err(to_error("inspect", path))?;
+    if !metadata.is_file() {
+        return Err(FileError::NotAFile(path.to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & OTHERS != 0 {
+        return Err(FileError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_bounded(file, path).map(Some)
+}
+
+/// Writes a file that only its owner can read, so that it is on disk whole or not at all. Refuses to overwrite.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let failed = to_error("write", path);
+    let mut draft = tempfile::Builder::new()
+        .prefix(".draft-")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(folder)
+        .map_err(&failed)?;
+    draft.write_all(bytes).map_err(&failed)?;
+    draft.as_file().sync_all().map_err(&failed)?;
+    draft
+        .persist_noclobber(path)
+        .map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
+            _ => failed(error.error),
+        })?;
+    sync_folder(folder)
+}
+
+/// Removes a file; says whether there was one.
+pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        result => result.map_err(to_error("remove", path))?,
+    }
+    if let Some(folder) = path.parent() {
+        sync_folder(folder)?;
+    }
+    Ok(true)
+}
+
+/// Creates a folder that only its owner can enter, with those above it; refuses one that others can write to.
+pub(crate) fn create_private_folder(folder: &Path) -> Result<(), FileError> {
+    match fs::metadata(folder) {
+        Ok(metadata) => {
+            if !metadata.is_dir() {
+                return Err(FileError::NotAFile(folder.to_owned()));
+            }
+            let mode = metadata.permissions().mode() & 0o777;
+            if mode & OTHERS_WRITE != 0 {
+                return Err(FileError::FolderExposed {
+                    path: folder.to_owned(),
+                    mode,
+                });
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(to_error("create the folder", folder))?;
+            // Every folder above may be new, and each entry is on disk only when its own folder is.
+            folder
+                .ancestors()
+                .skip(1)
+                .filter(|above| !above.as_os_str().is_empty())
+                .take_while(|above| File::open(above).is_ok())
+                .try_for_each(sync_folder)
+        }
+        Err(error) => Err(to_error("inspect the folder", folder)(error)),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), FileError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(to_error("sync the folder", folder))
+}

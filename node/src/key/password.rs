@@ -1,0 +1,121 @@
+//! Where passwords come from: a file, a prompt or a variable, and never the command line.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use commonwatt_keystore::{
+    Password, Zeroizing,
+    files::{self, Exposure},
+};
+use tracing::warn;
+
+/// The variable that may hold the keystore's password.
+pub const PASSWORD_VARIABLE: &str = "COMMONWATT_PASSWORD";
+
+/// The keystore's password.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PasswordArgs {
+    /// File with the password of the keystore, in its first line [default: the variable COMMONWATT_PASSWORD, if set]
+    #[arg(long, value_name = "FILE", conflicts_with = "password_interactive")]
+    password_file: Option<PathBuf>,
+    /// Ask for the password of the keystore
+    #[arg(long)]
+    password_interactive: bool,
+}
+
+/// How a password is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// Once: it has to open something, so a mistake is noticed.
+    Known,
+    /// Twice: something is encrypted with it that a mistake would lock away.
+    New,
+}
+
+impl PasswordArgs {
+    /// Returns the password, if one was given.
+    pub fn read(&self, prompt: Prompt) -> Result<Option<Password>> {
+        if let Some(file) = &self.password_file {
+            return from_file(file).map(Some);
+        }
+        if self.password_interactive {
+            return from_prompt("Password of the keystore", prompt).map(Some);
+        }
+        match env::var(PASSWORD_VARIABLE) {
+            Err(env::VarError::NotPresent) => Ok(None),
+            Err(env::VarError::NotUnicode(_)) => {
+                bail!("the variable {PASSWORD_VARIABLE} is not UTF-8 text: use --password-file")
+            }
+            Ok(text) => Password::new(Zeroizing::new(text))
+                .map(Some)
+                .with_context(|| format!("the variable {PASSWORD_VARIABLE} holds no password")),
+        }
+    }
+}
+
+/// The password of an account file.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct AccountPasswordArgs {
+    /// File with the password of the account file, in its first line
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "account_password_interactive"
+    )]
+    account_password_file: Option<PathBuf>,
+    /// Ask for the password of the account file
+    #[arg(long)]
+    account_password_interactive: bool,
+}
+
+impl AccountPasswordArgs {
+    pub(super) fn read(&self, prompt: Prompt) -> Result<Option<Password>> {
+        match &self.account_password_file {
+            Some(file) => from_file(file).map(Some),
+            None if self.account_password_interactive => {
+                from_prompt("Password of the account file", prompt).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+fn from_file(path: &Path) -> Result<Password> {
+    let (bytes, exposure) = files::read_input(path)?;
+    warn_if_exposed(path, exposure);
+    Password::from_file_content(&bytes)
+        .with_context(|| format!("{} holds no password", path.display()))
+}
+
+/// Warns of a file with a secret that other users can read. What an orchestrator mounts often is, so it is not refused.
+pub(super) fn warn_if_exposed(path: &Path, exposure: Exposure) {
+    if let Exposure::Others(mode) = exposure {
+        warn!(
+            "other users of this machine may read the secret in {path} (mode {mode:04o}): run `chmod 600 '{path}'`",
+            path = path.display()
+        );
+    }
+}
+
+fn from_prompt(what: &str, prompt: Prompt) -> Result<Password> {
+    let ask = |question: &str| -> Result<Password> {
+        let text = rpassword::prompt_password(question).context(
+            "there is no terminal to ask for the password: give it in a file, with --password-file or \
+             --account-password-file",
+        )?;
+        Ok(Password::new(Zeroizing::new(text))?)
+    };
+    let password = ask(&format!("{what}: "))?;
+    if prompt == Prompt::New {
+        let again = ask("The same again: ")?;
+        ensure!(
+            password == again,
+            "the two passwords differ: nothing was written, try again"
+        );
+    }
+    Ok(password)
+}
