@@ -1,32 +1,46 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Context, Result};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
+};
+use clap_complete::Shell;
 use commonwatt_runtime::genesis::Finding;
 
 use crate::{
+    commands::{ChainInfo, CheckBlock, ExportBlocks, ImportBlocks, Init, PurgeChain, Revert},
     community::{self, KeyKind},
     dev::DevCommand,
+    key::KeyCommand,
     logging::{self, LogFormat},
     replay::ReplayCommand,
+    run::RunCommand,
     spec::ChainSpec,
     threads,
 };
 
 /// A blockchain node for energy communities: certified generation becomes traceable watt-hours, shared by
 /// the community's agreement, one block for each market step.
+///
+/// Without a command it runs a node of the chain that `init` has set up. `commonwatt dev` runs a demonstration.
 #[derive(Debug, Parser)]
 #[command(name = "commonwatt", version, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunCommand,
     #[command(flatten)]
     logging: LoggingArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Logs")]
 struct LoggingArgs {
     /// Log filter, a list of target=level [default: warn,commonwatt=info; or the variable RUST_LOG]
     #[arg(short = 'l', long = "log", global = true, value_name = "FILTER")]
@@ -42,10 +56,35 @@ enum Command {
     Dev(DevCommand),
     /// Feed a folder of community data through the chain as fast as it goes, and report
     Replay(ReplayCommand),
+    /// Set a node up: its folder, its identity on the network, a validator's keys, the chain spec
+    Init(Init),
+    /// Make, show, store and exchange keys, offline
+    Key(KeyCommand),
     /// Print the chain spec of the development chain
     ExportChainSpec(ExportChainSpec),
     /// Check a chain spec and print its genesis hash
     CheckSpec(CheckSpec),
+    /// Tell what a stopped node has: its chain, last block, states and size
+    ChainInfo(ChainInfo),
+    /// Execute a stored block again and compare
+    CheckBlock(CheckBlock),
+    /// Write blocks to a file
+    ExportBlocks(ExportBlocks),
+    /// Take blocks from a file, each of them checked
+    ImportBlocks(ImportBlocks),
+    /// Take the last blocks back, after a disaster
+    Revert(Revert),
+    /// Remove a chain's blocks and states; keys and chain spec stay
+    PurgeChain(PurgeChain),
+    /// Print what makes a shell complete this program's commands
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
 }
 
 #[derive(Debug, Args)]
@@ -62,16 +101,65 @@ struct CheckSpec {
 }
 
 impl Cli {
+    /// Reads the command line of this process; ends it with an explanation when that makes no sense.
+    pub fn of_process() -> Self {
+        Self::of_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of_words<Word: Into<std::ffi::OsString> + Clone>(
+        words: impl IntoIterator<Item = Word>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let Some(name) = matches.subcommand_name() else {
+            return Self::from_arg_matches(&matches);
+        };
+        let misplaced = command.get_arguments().find(|argument| {
+            let id = argument.get_id().as_str();
+            !argument.is_global_set() && matches.value_source(id) == Some(ValueSource::CommandLine)
+        });
+        let Some(flag) = misplaced.and_then(|argument| argument.get_long()) else {
+            return Self::from_arg_matches(&matches);
+        };
+        let message = format!(
+            "--{flag} stands before '{name}', where it would be a node's: write it after '{name}' if that takes it (see \
+             `commonwatt {name} --help`)"
+        );
+        Err(command.error(ErrorKind::ArgumentConflict, message))
+    }
+
     /// Does what the command line asks.
     pub fn run(self) -> Result<()> {
         logging::start(self.logging.log.as_deref(), self.logging.log_format)?;
         threads::start_workers()?;
-        match self.command {
+        let Some(command) = self.command else {
+            return self.run.run();
+        };
+        match command {
             Command::Dev(command) => command.run(),
             Command::Replay(command) => command.run(),
+            Command::Init(command) => command.run(),
+            Command::Key(command) => command.run(),
             Command::ExportChainSpec(command) => command.run(),
             Command::CheckSpec(command) => command.run(),
+            Command::ChainInfo(command) => command.run(),
+            Command::CheckBlock(command) => command.run(),
+            Command::ExportBlocks(command) => command.run(),
+            Command::ImportBlocks(command) => command.run(),
+            Command::Revert(command) => command.run(),
+            Command::PurgeChain(command) => command.run(),
+            Command::Completions(command) => command.run(),
         }
+    }
+}
+
+impl Completions {
+    fn run(self) -> Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "commonwatt", &mut script);
+        io::stdout()
+            .write_all(&script)
+            .context("cannot print the completions")
     }
 }
 
@@ -104,10 +192,44 @@ impl CheckSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_a_node_runs() {
+        let cli = Cli::of_words(["commonwatt", "--validator", "--chain", "village"]).unwrap();
+        assert!(cli.command.is_none());
+    }
+
+    #[test]
+    fn a_nodes_flag_before_a_command_is_not_lost_in_silence() {
+        let said = Cli::of_words(["commonwatt", "--base-path", "/x", "chain-info"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("--base-path") && said.contains("after 'chain-info'"),
+            "{said}"
+        );
+        Cli::of_words(["commonwatt", "-l", "debug", "chain-info"]).unwrap();
+        Cli::of_words(["commonwatt", "chain-info", "--base-path", "/x"]).unwrap();
+    }
+
+    #[test]
+    fn every_shell_gets_completions() {
+        for shell in [
+            Shell::Bash,
+            Shell::Elvish,
+            Shell::Fish,
+            Shell::PowerShell,
+            Shell::Zsh,
+        ] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "commonwatt", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("import-blocks"), "{shell}");
+        }
     }
 }

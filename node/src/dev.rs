@@ -3,28 +3,26 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use commonwatt_chain::{Chain, ChainConfig, SingleValidator};
+use commonwatt_chain::Chain;
 use commonwatt_community_data::Community;
-use commonwatt_executor::Executor;
 use commonwatt_primitives::{AccountId, Step, StepTiming, digest::Punctuality};
-use commonwatt_rpc::{Cors, NodeInfo, NodeRole, RpcConfig};
-use commonwatt_storage::{ChainDb, DatabaseKind, DbConfig, StatePruning};
 use pallet_virtual_meter::{StepSummary, VgmEntry};
 
 use crate::{
+    args::{MetricsArgs, RpcArgs, StorageArgs},
     community::{self, KeyKind, member_account},
     meters::{Meters, demo_row},
     paths::{ChainFolder, default_base_path, write_new},
-    producer::{self, Produced, Stop, now_ms},
+    producer::Produced,
     report::{energy, grouped, short},
-    spec::{ChainSpec, ChainType},
-    threads,
+    service::{Role, Service, ServiceConfig},
+    spec::ChainSpec,
+    stop::{Stop, now_ms},
 };
 
 /// Runs a development chain with the demo community.
@@ -42,70 +40,15 @@ pub struct DevCommand {
     /// How a new chain's community shares its energy
     #[arg(long, value_enum, value_name = "KEY")]
     key: Option<KeyKind>,
-    /// Port of the JSON-RPC server, HTTP and WebSocket
-    #[arg(long, default_value_t = 9944, value_name = "PORT")]
-    rpc_port: u16,
-    /// Allow unsafe JSON-RPC methods, which a development chain on this machine may need
-    #[arg(long)]
-    rpc_unsafe: bool,
-    /// Web page that may call JSON-RPC, like https://example.org; several times for several, or `all`
-    /// [default: pages of this machine and https://polkadot.js.org]
-    #[arg(long, value_name = "ORIGIN")]
-    rpc_cors: Vec<String>,
     /// Stop after this many blocks
     #[arg(long, value_name = "COUNT")]
     blocks: Option<u32>,
     #[command(flatten)]
     storage: StorageArgs,
-}
-
-/// How the chain is stored.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct StorageArgs {
-    /// Database back end, for a new chain
-    #[arg(long, value_enum, default_value_t = Database::Sled)]
-    pub database: Database,
-    /// States to keep: `archive` for all, or a number of blocks
-    #[arg(long, default_value = "256", value_name = "archive|N", value_parser = parse_pruning)]
-    pub state_pruning: StatePruning,
-    /// Memory for decoded parts of the state, in MiB
-    #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=16_384))]
-    pub state_cache: u16,
-}
-
-/// Database back ends, as the command line knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Database {
-    /// sled, the default.
-    Sled,
-    /// redb.
-    Redb,
-}
-
-impl StorageArgs {
-    /// Returns the database's configuration.
-    pub fn config(&self) -> DbConfig {
-        let kind = match self.database {
-            Database::Sled => DatabaseKind::Sled,
-            Database::Redb => DatabaseKind::Redb,
-        };
-        DbConfig {
-            kind,
-            pruning: self.state_pruning,
-            trie_cache_bytes: usize::from(self.state_cache) * 1024 * 1024,
-            ..DbConfig::default()
-        }
-    }
-}
-
-fn parse_pruning(text: &str) -> Result<StatePruning, String> {
-    if text == "archive" {
-        return Ok(StatePruning::Archive);
-    }
-    match text.parse::<u32>() {
-        Ok(blocks) if blocks >= 1 => Ok(StatePruning::Keep(blocks)),
-        _ => Err("give `archive`, or how many blocks' states to keep, at least 1".into()),
-    }
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl DevCommand {
@@ -124,52 +67,25 @@ impl DevCommand {
         let community = Community::demo()?;
         let folder = ChainFolder::create(&base, "dev")?;
         let (spec, is_new) = self.load_or_begin(&folder, &community)?;
-        let timing = spec.genesis.timing;
-        let chain = Arc::new(open_chain(&folder, &spec, self.storage.config())?);
+        let mut service = Service::start(ServiceConfig {
+            spec: spec.clone(),
+            folder: folder.clone(),
+            database: self.storage.config(),
+            rpc: self.rpc.config(),
+            metrics: self.metrics.address(),
+            role: Role::developer(),
+        })?;
+        let url = service.rpc_url();
+        welcome(&spec, &folder, is_new, &service)?;
 
-        let runtime = threads::start_async()?;
-        let stop = Stop::default();
-        let rpc = runtime.block_on(commonwatt_rpc::start(
-            chain.clone(),
-            node_info(&spec),
-            self.rpc_config(),
-        ))?;
-        let url = format!("ws://{}", rpc.local_addr());
-        welcome(&spec, &folder, &url, is_new, &chain)?;
-
-        let meters = runtime.block_on(Meters::connect(&url, &community))?;
-        let meters = runtime.spawn(meters.run(timing, stop.clone()));
-        runtime.spawn(ask_on_signal(stop.clone()));
-        let producing = self.produce(chain.clone(), community, timing, stop.clone())?;
-        let result = producing
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("making blocks ended with a panic")));
-
-        stop.ask();
-        runtime.block_on(async {
-            let _ = meters.await;
-            rpc.stop().await;
-        });
-        let safe = chain.db().durable_number();
+        let meters = service.block_on(Meters::connect(&url, &community))?;
+        let run = meters.run(spec.genesis.timing, service.stop().clone());
+        service.tasks().spawn("reading meters", run);
+        let shown = self.show_blocks(service.chain().clone(), community, service.stop().clone());
+        service.produce(shown)?;
+        let safe = service.run()?;
         println!("Stopped. {safe} steps are on disk; start again to go on.");
-        result
-    }
-
-    fn rpc_config(&self) -> RpcConfig {
-        RpcConfig {
-            listen: ([127, 0, 0, 1], self.rpc_port).into(),
-            methods: if self.rpc_unsafe {
-                commonwatt_rpc::Safety::Unsafe
-            } else {
-                commonwatt_rpc::Safety::Auto
-            },
-            cors: match self.rpc_cors.as_slice() {
-                [] => RpcConfig::default().cors,
-                [all] if all == "all" => Cors::Any,
-                origins => Cors::Origins(origins.to_vec()),
-            },
-            ..RpcConfig::default()
-        }
+        Ok(())
     }
 
     /// Returns the spec of the chain in `folder`; begins a new one there when there is none.
@@ -222,52 +138,35 @@ impl DevCommand {
         Ok(())
     }
 
-    fn produce(
+    /// Returns what shows each block, and stops after as many as were asked for.
+    fn show_blocks(
         &self,
         chain: Arc<Chain>,
         community: Community,
-        timing: StepTiming,
         stop: Stop,
-    ) -> Result<thread::JoinHandle<Result<()>>> {
-        let blocks_max = self.blocks;
-        threads::spawn("producer", move || {
-            let names: Vec<_> = community
-                .participants
-                .iter()
-                .map(|participant| (member_account(participant), participant.id.clone()))
-                .collect();
-            let mut board = Board {
-                chain: &chain,
-                names,
-                missed: 0,
-                told: Instant::now(),
-            };
-            let mut made = 0u32;
-            let result = producer::run(&chain, &timing, &stop, |produced| {
-                board.show(&produced);
-                made = made.saturating_add(1);
-                if blocks_max.is_some_and(|max| made >= max) {
+    ) -> impl FnMut(Produced) + Send + use<> {
+        let names = community
+            .participants
+            .iter()
+            .map(|participant| (member_account(participant), participant.id.clone()))
+            .collect();
+        let mut board = Board {
+            chain,
+            names,
+            missed: 0,
+            told: Instant::now(),
+        };
+        let mut left = self.blocks;
+        move |produced| {
+            board.show(&produced);
+            if let Some(left) = &mut left {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
                     stop.ask();
                 }
-            });
-            stop.ask();
-            result.map_err(Into::into)
-        })
+            }
+        }
     }
-}
-
-/// Asks everybody to stop at Ctrl-C, or when a supervisor ends the process.
-async fn ask_on_signal(stop: Stop) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        tracing::error!("cannot listen for signals; end this node with Ctrl-C twice");
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    stop.ask();
 }
 
 /// Shortens or lengthens the gates along with the step.
@@ -287,49 +186,8 @@ fn scale(timing: &mut StepTiming, step_ms: u64) {
     };
 }
 
-/// Opens the chain of `spec`, with the development key of its only validator.
-pub fn open_chain(folder: &ChainFolder, spec: &ChainSpec, config: DbConfig) -> Result<Chain> {
-    let db = ChainDb::open(&folder.database(), config)?;
-    let genesis = spec
-        .genesis
-        .build_storage()
-        .map_err(|error| anyhow!("{error}"))?;
-    let mut chain = Chain::open(db, Executor::new(), genesis, ChainConfig::default())?;
-    let validators = chain.validators()?;
-    let [(account, keys)] = validators.as_slice() else {
-        bail!(
-            "this chain has {} validators; a development node runs one alone",
-            validators.len()
-        );
-    };
-    let agreement = SingleValidator::new(account.clone(), keys, community::ed25519_key("//Alice"))?;
-    chain.set_agreement(Arc::new(agreement));
-    Ok(chain)
-}
-
-fn node_info(spec: &ChainSpec) -> NodeInfo {
-    NodeInfo {
-        name: "commonwatt".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        chain_name: spec.name.clone(),
-        chain_id: Some(spec.id.clone()),
-        chain_type: match spec.chain_type {
-            ChainType::Development => commonwatt_rpc::ChainType::Development,
-            ChainType::Local => commonwatt_rpc::ChainType::Local,
-            ChainType::Live => commonwatt_rpc::ChainType::Live,
-        },
-        properties: spec.properties.clone(),
-        roles: vec![NodeRole::Authority],
-    }
-}
-
-fn welcome(
-    spec: &ChainSpec,
-    folder: &ChainFolder,
-    url: &str,
-    is_new: bool,
-    chain: &Chain,
-) -> Result<()> {
+fn welcome(spec: &ChainSpec, folder: &ChainFolder, is_new: bool, service: &Service) -> Result<()> {
+    let (chain, url) = (service.chain(), service.rpc_url());
     let step_s = spec.genesis.timing.step_ms as f64 / 1_000.0;
     let (best, _) = chain.best();
     let begins = if is_new {
@@ -345,6 +203,9 @@ fn welcome(
         spec.genesis.meters.len()
     );
     println!("  JSON-RPC  {url} (any Substrate client, for example polkadot.js Apps)");
+    if let Some(address) = service.metrics_address() {
+        println!("  metrics   http://{address}/metrics (Prometheus; docs/metrics.md)");
+    }
     println!("  look at a step:   energy_stepSummary [STEP], energy_allocations [STEP]");
     println!("  trace a kWh:      energy_trace [STEP, MEMBER'S ADDRESS]");
     println!("  stop with Ctrl-C, start again to go on\n");
@@ -352,8 +213,8 @@ fn welcome(
 }
 
 /// Prints what each step brought.
-struct Board<'a> {
-    chain: &'a Chain,
+struct Board {
+    chain: Arc<Chain>,
     names: Vec<(AccountId, String)>,
     missed: u32,
     /// When something was printed last.
@@ -366,7 +227,7 @@ const CATCH_UP_NEWS: Duration = Duration::from_secs(5);
 /// Members named on a step's line; all of them are an RPC call away.
 const MEMBERS_SHOWN: usize = 4;
 
-impl Board<'_> {
+impl Board {
     fn show(&mut self, produced: &Produced) {
         if produced.punctuality == Punctuality::Late {
             self.missed = self.missed.saturating_add(1);
@@ -453,14 +314,6 @@ fn clock(step: Step) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pruning_is_archive_or_a_positive_number() {
-        assert_eq!(parse_pruning("archive"), Ok(StatePruning::Archive));
-        assert_eq!(parse_pruning("16"), Ok(StatePruning::Keep(16)));
-        assert!(parse_pruning("0").is_err());
-        assert!(parse_pruning("all").is_err());
-    }
 
     #[test]
     fn faster_steps_have_shorter_gates() {

@@ -5,14 +5,24 @@
 //! ## Not here
 //! Making and checking blocks (`commonwatt-chain`), the runtime's rules, storage, JSON-RPC.
 
+pub mod args;
+pub mod block_stream;
 pub mod cli;
+pub mod commands;
 pub mod community;
 pub mod dev;
+pub mod informant;
+pub mod key;
 pub mod logging;
 pub mod meters;
 pub mod paths;
 pub mod producer;
 pub mod replay;
 pub mod report;
+pub mod run;
+pub mod service;
 pub mod spec;
+pub mod stop;
+pub mod supervisor;
 pub mod threads;
+pub mod watch;

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use commonwatt::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::of_process().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The chain of causes in one line, for a terminal and for a log alike.

@@ -17,7 +17,7 @@ use pallet_energy_token::{Call, Measurement, Report};
 
 use crate::{
     community::{Device, Measures, devices},
-    producer::{Stop, now_ms},
+    stop::{Stop, now_ms},
 };
 
 /// How long a request may take before the meter gives up on it.
@@ -138,15 +138,15 @@ impl Meters {
     }
 
     /// Reports every step at its end until asked to stop.
-    pub async fn run(mut self, timing: StepTiming, stop: Stop) {
+    pub async fn run(mut self, timing: StepTiming, stop: Stop) -> Result<()> {
         let mut step = timing.step_at(now_ms());
         loop {
             let closes_at_ms = timing.closes_at_ms(step);
             let waiter = stop.clone();
             let stopped =
                 tokio::task::spawn_blocking(move || waiter.wait_until(closes_at_ms)).await;
-            if !matches!(stopped, Ok(false)) {
-                return;
+            if stopped? {
+                return Ok(());
             }
             self.report(step).await;
             // Steps that went by meanwhile (the machine slept) were not measured.

@@ -2,12 +2,12 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tempfile::NamedTempFile;
 
 /// The folders of one chain.
@@ -17,7 +17,7 @@ pub struct ChainFolder(PathBuf);
 impl ChainFolder {
     /// Creates the folder of chain `id` below `base`.
     pub fn create(base: &Path, id: &str) -> Result<Self> {
-        let folder = base.join("chains").join(id);
+        let folder = base.join(CHAINS).join(id);
         create_folders(&folder).with_context(|| {
             format!(
                 "cannot create {}; choose another folder with --base-path",
@@ -39,12 +39,84 @@ impl ChainFolder {
 
     /// Returns the chain spec that the chain was begun with.
     pub fn chain_spec(&self) -> PathBuf {
-        self.0.join("chain-spec.json")
+        self.0.join(CHAIN_SPEC)
+    }
+
+    /// Returns the folder of the validator's keys.
+    pub fn keystore(&self) -> PathBuf {
+        self.0.join("keystore")
+    }
+
+    /// Returns the folder of what the node needs on its network: its identity there.
+    pub fn network(&self) -> PathBuf {
+        self.0.join("network")
+    }
+
+    /// Returns the folder of chain `id` below `base` if that chain was set up there.
+    pub fn find(base: &Path, id: &str) -> Option<Self> {
+        let folder = Self(base.join(CHAINS).join(id));
+        folder.chain_spec().is_file().then_some(folder)
+    }
+
+    /// Returns the ids of the chains that were set up below `base`, sorted.
+    pub fn list(base: &Path) -> Result<Vec<String>> {
+        let chains = base.join(CHAINS);
+        let entries = match fs::read_dir(&chains) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.with_context(|| format!("cannot list {}", chains.display()))?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(|| format!("cannot list {}", chains.display()))?;
+            if let Ok(id) = entry.file_name().into_string()
+                && Self::find(base, &id).is_some()
+            {
+                ids.push(id);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Keeps other processes from using or removing the chain until the lock is dropped.
+    pub fn lock(&self) -> Result<FolderLock> {
+        let path = self.0.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| {
+                format!(
+                    "cannot open {}; is the folder this user's? Choose another with --base-path",
+                    path.display()
+                )
+            })?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock(file)),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another process uses the chain in {}; stop it, or give this one another folder with --base-path",
+                self.0.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
     }
 }
 
+/// A chain's folder, locked until this is dropped.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Folder of all chains.
+const CHAINS: &str = "chains";
+
+/// File of the spec that a chain was begun with.
+const CHAIN_SPEC: &str = "chain-spec.json";
+
 /// Creates a folder with those above it, each of them on disk when this returns.
-fn create_folders(folder: &Path) -> io::Result<()> {
+pub fn create_folders(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -105,6 +177,34 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.chain_spec()).unwrap(), "one");
         // No draft is left behind.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_process_at_a_time_uses_a_chain() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = ChainFolder::create(base.path(), "a").unwrap();
+        let lock = folder.lock().unwrap();
+        let said = folder.lock().unwrap_err().to_string();
+        assert!(said.contains("another process"), "{said}");
+        drop(lock);
+        folder.lock().unwrap();
+    }
+
+    #[test]
+    fn only_chains_that_were_set_up_are_listed() {
+        let base = tempfile::tempdir().unwrap();
+        assert_eq!(
+            ChainFolder::list(base.path()).unwrap(),
+            Vec::<String>::new()
+        );
+        for id in ["b", "a", "half"] {
+            let folder = ChainFolder::create(base.path(), id).unwrap();
+            if id != "half" {
+                write_new(&folder.chain_spec(), "{}").unwrap();
+            }
+        }
+        assert_eq!(ChainFolder::list(base.path()).unwrap(), ["a", "b"]);
+        assert!(ChainFolder::find(base.path(), "half").is_none());
     }
 
     #[test]

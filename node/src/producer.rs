@@ -1,72 +1,22 @@
 //! Makes a block for every step, when its time has come.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant};
 
 use commonwatt_chain::{Authored, Chain, ChainError};
 use commonwatt_executor::BuildLimits;
 use commonwatt_primitives::{Step, StepTiming, digest::Punctuality};
 use commonwatt_storage::CommitMode;
-use parking_lot::{Condvar, Mutex};
+
+use crate::stop::{Stop, now_ms};
 
 /// Longest body this node builds: the runtime's limit for ordinary calls, less room for inherents.
 pub const BODY_BYTES_MAX: usize = 14 * 1024 * 1024;
 
+/// Steps without a block that are no sign of being behind: the one that is open, and the one that just closed.
+const STEPS_OPEN_MAX: u32 = 2;
+
 /// Candidates that may fail to fit before building stops.
 const MISFITS_MAX: u32 = 64;
-
-/// Tells tasks to end, and wakes those that wait.
-#[derive(Clone, Default)]
-pub struct Stop(Arc<StopInner>);
-
-#[derive(Default)]
-struct StopInner {
-    asked: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-impl Stop {
-    /// Asks everybody to stop.
-    pub fn ask(&self) {
-        let _lock = self.0.lock.lock();
-        self.0.asked.store(true, Ordering::SeqCst);
-        self.0.wake.notify_all();
-    }
-
-    /// Returns whether somebody asked to stop.
-    pub fn is_asked(&self) -> bool {
-        self.0.asked.load(Ordering::SeqCst)
-    }
-
-    /// Waits until the clock shows `unix_ms`; returns early, and true, when asked to stop.
-    pub fn wait_until(&self, unix_ms: u64) -> bool {
-        let mut lock = self.0.lock.lock();
-        while !self.is_asked() {
-            let left_ms = unix_ms.saturating_sub(now_ms());
-            if left_ms == 0 {
-                return false;
-            }
-            // In pieces: the system's clock may be set meanwhile.
-            let piece = Duration::from_millis(left_ms.min(1_000));
-            let _ = self.0.wake.wait_for(&mut lock, piece);
-        }
-        true
-    }
-}
-
-/// Returns the system's clock in milliseconds since the Unix epoch.
-pub fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// What happened to a step.
 pub struct Produced {
@@ -132,21 +82,13 @@ pub fn run(
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waiting_ends_when_asked_to_stop() {
-        let stop = Stop::default();
-        let waiter = stop.clone();
-        let thread = std::thread::spawn(move || waiter.wait_until(u64::MAX));
-        stop.ask();
-        assert!(thread.join().unwrap());
-    }
-
-    #[test]
-    fn a_time_in_the_past_is_not_waited_for() {
-        assert!(!Stop::default().wait_until(0));
+/// Notes, until asked to stop, whether a chain that this node makes no blocks for is behind the clock.
+pub fn watch_clock(chain: &Chain, timing: &StepTiming, stop: &Stop) {
+    loop {
+        let open = timing.step_at(now_ms());
+        chain.set_catching_up(open.since(Step(chain.best().0)) > STEPS_OPEN_MAX);
+        if stop.wait_until(timing.settles_at_ms(open)) {
+            return;
+        }
     }
 }

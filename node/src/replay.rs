@@ -28,12 +28,13 @@ use sp_runtime::{traits::Header as _, transaction_validity::TransactionSource};
 use sp_state_machine::{Backend, IterArgs};
 
 use crate::{
+    args::StorageArgs,
     community::{self, Device, KeyKind, Measures, devices, member_account},
-    dev::{StorageArgs, open_chain},
     meters::interval_call,
     paths::ChainFolder,
     producer::BODY_BYTES_MAX,
     report::grouped,
+    service::{self, Role},
     spec::ChainSpec,
 };
 
@@ -145,7 +146,10 @@ impl ReplayCommand {
         );
         fs::write(folder.chain_spec(), spec.to_json())
             .with_context(|| format!("cannot write {}", folder.chain_spec().display()))?;
-        let chain = Arc::new(open_chain(&folder, &spec, self.storage.config())?);
+        let _lock = folder.lock()?;
+        let mut chain = service::open_chain(&folder, &spec, self.storage.config())?;
+        service::agree(&mut chain, Role::developer())?;
+        let chain = Arc::new(chain);
 
         let began = Instant::now();
         let mut outcome = self.feed(&chain, &community, spec.genesis.timing, readings, steps)?;

@@ -1,6 +1,6 @@
 //! Numbers the way people read them.
 
-use commonwatt_primitives::{AccountId, Wh};
+use commonwatt_primitives::{AccountId, Wh, time::Month};
 
 /// Returns a whole number in groups of three digits.
 pub fn grouped(number: u128) -> String {
@@ -25,9 +25,56 @@ pub fn short(account: &AccountId) -> String {
     account.to_string().chars().take(8).collect()
 }
 
+/// Returns an amount of bytes in the unit that suits it.
+pub fn size(bytes: u64) -> String {
+    const KIBIBYTE: u128 = 1_024;
+    let in_tenths = |unit: u128, name: &str| {
+        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
+        format!("{}.{} {name}", grouped(tenths / 10), tenths % 10)
+    };
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => in_tenths(KIBIBYTE, "KiB"),
+        _ => in_tenths(KIBIBYTE * KIBIBYTE, "MiB"),
+    }
+}
+
+/// Returns an instant, in milliseconds since the Unix epoch, as people write it.
+pub fn utc(unix_ms: u64) -> String {
+    let (days, second_of_day) = (unix_ms / 86_400_000, unix_ms / 1_000 % 86_400);
+    let (year, month) = Month::from_unix_ms(unix_ms).year_and_month();
+    // The day of the month is how many days ago the month was another one, or the same in no day before.
+    let day = (0..31)
+        .take_while(|back| {
+            days.checked_sub(*back).is_some_and(|day| {
+                Month::from_unix_ms(day * 86_400_000) == Month::from_unix_ms(unix_ms)
+            })
+        })
+        .count();
+    let (hour, minute) = (second_of_day / 3_600, second_of_day / 60 % 60);
+    let second = second_of_day % 60;
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_are_written_as_dates() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(1_456_790_399_999), "2016-02-29 23:59:59 UTC");
+        assert_eq!(utc(1_798_761_600_000), "2027-01-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_suits_them() {
+        assert_eq!(size(0), "0 bytes");
+        assert_eq!(size(1_023), "1023 bytes");
+        assert_eq!(size(1_916), "1.9 KiB");
+        assert_eq!(size(1_048_576), "1.0 MiB");
+        assert_eq!(size(5_400_000_000), "5 149.8 MiB");
+    }
 
     #[test]
     fn thousands_stand_apart() {

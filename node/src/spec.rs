@@ -17,6 +17,9 @@ use serde_json::{Map, Value, json};
 /// Largest chain spec file that is read, in bytes.
 const SPEC_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Longest id of a chain.
+const ID_BYTES_MAX: usize = 64;
+
 /// What kind of chain it is, for people and their wallets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChainType {
@@ -111,8 +114,7 @@ impl ChainSpec {
 
     /// Checks that a chain can begin like this.
     pub fn verify(&self) -> Result<(), SpecError> {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(is_name) {
+        if !is_id(&self.id) {
             return Err(SpecError::Id(self.id.clone()));
         }
         let errors: Vec<_> = self
@@ -158,6 +160,12 @@ impl ChainSpec {
         properties.insert("tokenDecimals".into(), json!(6));
         properties
     }
+}
+
+/// Returns whether a text can name a chain, and so its folder.
+pub fn is_id(text: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !text.is_empty() && text.len() <= ID_BYTES_MAX && text.chars().all(is_name)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@
 
 extern crate alloc;
 
+pub mod auction;
+pub mod beacon;
 pub mod digest;
 pub mod keys;
 pub mod metering;

@@ -1,10 +1,48 @@
 //! Runtime APIs beyond Substrate's own: what a member, an auditor and a wallet ask about energy.
 
+use codec::{Decode, Encode};
 use commonwatt_primitives::{
-    AccountId, MeterId, Role, Step, StepTiming, keys::SessionKeys, metering::MeterInfo,
+    AccountId, Coin, Hash, MeterId, Month, Role, Step, StepTiming, VotingToken, keys::SessionKeys,
+    metering::MeterInfo,
 };
-use pallet_energy_token::Reading;
-use pallet_virtual_meter::{AgreementInfo, StepSummary, Trace, VgmEntry};
+use pallet_energy_token::{Flag, Reading, RegisterReading};
+use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
+use scale_info::TypeInfo;
+
+/// Steps that one question looks at.
+pub const STEPS_PER_QUESTION_MAX: u32 = 3_360;
+/// Months that one question looks at.
+pub const MONTHS_PER_QUESTION_MAX: u32 = 120;
+
+/// What the chain knows about an account, but for its energy.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct AccountView {
+    /// What it may do; `None` when it is not registered.
+    pub role: Option<Role>,
+    /// Whether it runs a validator.
+    pub is_validator: bool,
+    /// The meters it owns or owned, ascending.
+    pub meters: Vec<MeterId>,
+    /// Energy coins it can spend.
+    pub coins: Coin,
+    /// Voting tokens it can offer.
+    pub voting_tokens: VotingToken,
+    /// Voting tokens that are deducted from later issues.
+    pub voting_debt: VotingToken,
+}
+
+/// What the chain knows about a meter, but for its readings.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct MeterView {
+    /// Its record.
+    pub info: MeterInfo<AccountId>,
+    /// The device that speaks for it.
+    pub device: Option<AccountId>,
+    /// What the DSO last read off its register.
+    pub register: Option<RegisterReading>,
+    /// Why it is flagged, if it is.
+    pub flag: Option<Flag>,
+}
 
 sp_api::decl_runtime_apis! {
     /// Steps, readings and where the energy went.
@@ -26,6 +64,31 @@ sp_api::decl_runtime_apis! {
 
         /// Returns the agreement in force in a step.
         fn agreement_at(step: Step) -> Option<AgreementInfo<AccountId>>;
+
+        /// Returns the oldest and the newest step whose detail is kept.
+        fn kept_steps() -> (Step, Step);
+
+        /// Returns what is known about an account.
+        fn account(who: AccountId) -> AccountView;
+
+        /// Returns an account's virtual generation meter in the `count` steps up to `newest`, newest first.
+        fn entries_of(who: AccountId, newest: Step, count: u32) -> Vec<(Step, VgmEntry)>;
+
+        /// Returns what an account had in each of the `count` months up to that of the newest step, newest
+        /// first.
+        fn months_of(who: AccountId, count: u32) -> Vec<(Month, MonthTotal)>;
+
+        /// Returns which of the `count` steps up to `newest` were distributed more than once, and how often.
+        fn corrected_steps(newest: Step, count: u32) -> Vec<(Step, u32)>;
+
+        /// Returns what is known about a meter.
+        fn meter_view(meter: MeterId) -> Option<MeterView>;
+
+        /// Returns a meter's readings of the `count` steps from `first` on.
+        fn readings_of(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Reading)>;
+
+        /// Returns a meter's commitments of the `count` steps from `first` on.
+        fn commitments_of(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Hash)>;
     }
 
     /// Who is who.

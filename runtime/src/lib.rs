@@ -24,13 +24,13 @@ pub mod weights;
 use std::borrow::Cow;
 
 use commonwatt_primitives::{
-    MeterId, Role, Step, StepTiming,
+    MeterId, Month, Role, Step, StepTiming,
     keys::SessionKeys,
     metering::MeterInfo,
-    traits::{Meters, Registrar},
+    traits::{MarketClock, Meters, Registrar},
 };
 use pallet_energy_token::Reading;
-use pallet_virtual_meter::{AgreementInfo, StepSummary, Trace, VgmEntry};
+use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
 use sp_api::impl_runtime_apis;
 use sp_core::OpaqueMetadata;
 use sp_runtime::{
@@ -209,6 +209,60 @@ impl_runtime_apis! {
 
         fn agreement_at(step: Step) -> Option<AgreementInfo<AccountId>> {
             VirtualMeter::agreement_at(step)
+        }
+
+        fn kept_steps() -> (Step, Step) {
+            VirtualMeter::kept_steps()
+        }
+
+        fn account(who: AccountId) -> apis::AccountView {
+            apis::AccountView {
+                role: Registry::role_of(&who),
+                is_validator: Registry::is_validator(&who),
+                meters: Registry::meters_of(&who),
+                coins: Balances::free_balance(&who),
+                voting_tokens: VotingTokens::free_balance(&who),
+                voting_debt: VirtualMeter::voting_debt(&who),
+            }
+        }
+
+        fn entries_of(who: AccountId, newest: Step, count: u32) -> Vec<(Step, VgmEntry)> {
+            VirtualMeter::entries_of(&who, newest, count.min(apis::STEPS_PER_QUESTION_MAX))
+        }
+
+        fn months_of(who: AccountId, count: u32) -> Vec<(Month, MonthTotal)> {
+            let (_, newest) = VirtualMeter::kept_steps();
+            let end = MarketStep::month_of(newest).0.saturating_add(1);
+            let count = count.min(apis::MONTHS_PER_QUESTION_MAX);
+            (end.saturating_sub(count)..end)
+                .rev()
+                .map(Month)
+                .map(|month| (month, VirtualMeter::month_total(month, &who)))
+                .filter(|(_, total)| *total != MonthTotal::default())
+                .collect()
+        }
+
+        fn corrected_steps(newest: Step, count: u32) -> Vec<(Step, u32)> {
+            VirtualMeter::corrected_steps(newest, count.min(apis::STEPS_PER_QUESTION_MAX))
+        }
+
+        fn meter_view(meter: MeterId) -> Option<apis::MeterView> {
+            Some(apis::MeterView {
+                info: Registry::meter(meter)?,
+                device: Registry::device_of(meter),
+                register: EnergyToken::register_of(meter),
+                flag: EnergyToken::flag_of(meter),
+            })
+        }
+
+        fn readings_of(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Reading)> {
+            let count = count.min(apis::STEPS_PER_QUESTION_MAX);
+            EnergyToken::readings_of_meter(meter, first, count)
+        }
+
+        fn commitments_of(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Hash)> {
+            let count = count.min(apis::STEPS_PER_QUESTION_MAX);
+            EnergyToken::commitments_of_meter(meter, first, count)
         }
     }
 

@@ -88,8 +88,13 @@ pub(crate) fn take_seal(header: &mut Header) -> Result<Vec<u8>, AgreementError> 
 /// One validator makes every block, and its word is final.
 pub struct SingleValidator {
     account: AccountId,
-    vote: ed25519::Pair,
+    vote: ed25519::Public,
+    /// Holds the secret, on the validator's own node.
+    signer: Option<VoteSigner>,
 }
+
+/// Signs with a vote key, wherever that lies.
+pub type VoteSigner = Box<dyn Fn(&[u8]) -> ed25519::Signature + Send + Sync>;
 
 /// What is signed to make a block final: domain, height and hash.
 fn certificate_payload(number: u32, hash: &Hash) -> Vec<u8> {
@@ -103,14 +108,47 @@ impl SingleValidator {
         keys: &SessionKeys,
         vote: ed25519::Pair,
     ) -> Result<Self, AgreementError> {
-        if vote.public() != keys.vote {
+        let public = vote.public();
+        let signer = Box::new(move |message: &[u8]| vote.sign(message));
+        Self::with_signer(account, keys, public, signer)
+    }
+
+    /// The same with a key that is kept elsewhere; `vote` is its public half.
+    pub fn with_signer(
+        account: AccountId,
+        keys: &SessionKeys,
+        vote: ed25519::Public,
+        signer: VoteSigner,
+    ) -> Result<Self, AgreementError> {
+        if vote != keys.vote {
             return Err(AgreementError::WrongKey {
                 account,
                 expected: hexadecimal(&keys.vote.0),
-                actual: hexadecimal(&vote.public().0),
+                actual: hexadecimal(&vote.0),
             });
         }
-        Ok(Self { account, vote })
+        Ok(Self {
+            account,
+            vote,
+            signer: Some(signer),
+        })
+    }
+
+    /// Creates the same agreement for a node that checks what the validator made, and makes nothing itself.
+    pub fn follower(account: AccountId, keys: &SessionKeys) -> Self {
+        Self {
+            account,
+            vote: keys.vote,
+            signer: None,
+        }
+    }
+
+    /// Signs; a follower, which never claims a block, has nothing to sign with.
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.signer
+            .as_ref()
+            .map(|sign| sign(message).encode())
+            .unwrap_or_default()
     }
 }
 
@@ -120,6 +158,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 impl Agreement for SingleValidator {
     fn claim(&self, _: Step, punctuality: Punctuality) -> Option<StepDigest> {
+        self.signer.as_ref()?;
         Some(StepDigest::V1 {
             author: self.account.clone(),
             author_rank: 0,
@@ -129,7 +168,7 @@ impl Agreement for SingleValidator {
     }
 
     fn seal(&self, pre_seal_hash: &Hash) -> Vec<u8> {
-        self.vote.sign(pre_seal_hash.as_bytes()).encode()
+        self.sign(pre_seal_hash.as_bytes())
     }
 
     fn verify_author(&self, header: &Header, seal: &[u8]) -> Result<(), AgreementError> {
@@ -150,12 +189,12 @@ impl Agreement for SingleValidator {
         }
         let signature = ed25519::Signature::decode_all(&mut &seal[..])
             .map_err(|_| AgreementError::BadSeal(number))?;
-        let is_good = ed25519::Pair::verify(&signature, header.hash(), &self.vote.public());
+        let is_good = ed25519::Pair::verify(&signature, header.hash(), &self.vote);
         is_good.then_some(()).ok_or(AgreementError::BadSeal(number))
     }
 
     fn certify(&self, number: u32, hash: &Hash) -> Vec<u8> {
-        self.vote.sign(&certificate_payload(number, hash)).encode()
+        self.sign(&certificate_payload(number, hash))
     }
 
     fn verify_certificate(
@@ -167,7 +206,7 @@ impl Agreement for SingleValidator {
         let signature = ed25519::Signature::decode_all(&mut &certificate[..])
             .map_err(|_| AgreementError::BadCertificate(number))?;
         let payload = certificate_payload(number, hash);
-        let is_good = ed25519::Pair::verify(&signature, payload, &self.vote.public());
+        let is_good = ed25519::Pair::verify(&signature, payload, &self.vote);
         is_good
             .then_some(())
             .ok_or(AgreementError::BadCertificate(number))

@@ -1,8 +1,11 @@
 //! The chain of one node.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use commonwatt_executor::{
@@ -29,7 +32,7 @@ use sp_state_machine::Backend;
 use tokio::sync::broadcast;
 
 use crate::{
-    Agreement, ChainError, NewHead, Watch,
+    Agreement, ChainError, NewHead, Observed, Observer, Watch,
     agreement::take_seal,
     news::{WATCHES_MAX, Watchers},
     validation::AtBlock,
@@ -73,6 +76,7 @@ pub struct Chain {
     writing: Mutex<()>,
     /// Whether blocks are missing that the clock says should be there.
     is_catching_up: AtomicBool,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Chain {
@@ -112,6 +116,7 @@ impl Chain {
             heads: broadcast::channel(HEADS_MAX).0,
             writing: Mutex::default(),
             is_catching_up: AtomicBool::new(false),
+            observer: OnceLock::new(),
         })
     }
 
@@ -119,6 +124,17 @@ impl Chain {
     /// it does not grow.
     pub fn set_agreement(&mut self, agreement: Arc<dyn Agreement>) {
         self.agreement = Some(agreement);
+    }
+
+    /// Has an observer told what the chain does; a second one is not taken, and this is false.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) -> bool {
+        self.observer.set(observer).is_ok()
+    }
+
+    pub(crate) fn observe(&self, what: Observed<'_>) {
+        if let Some(observer) = self.observer.get() {
+            observer.observe(what);
+        }
     }
 
     /// Returns the database.
@@ -180,6 +196,11 @@ impl Chain {
 
     /// Takes a transaction into the pool.
     pub fn submit(&self, source: TransactionSource, extrinsic: Vec<u8>) -> Result<Hash, PoolError> {
+        self.try_submit(source, extrinsic)
+            .inspect_err(|error| self.observe(Observed::Refused(error)))
+    }
+
+    fn try_submit(&self, source: TransactionSource, extrinsic: Vec<u8>) -> Result<Hash, PoolError> {
         self.pool.lock().precheck(source, &extrinsic)?;
         let (number, hash) = self.best();
         // Validated without the lock, so that submissions do not wait for each other.
@@ -193,12 +214,16 @@ impl Chain {
         source: TransactionSource,
         extrinsics: Vec<Vec<u8>>,
     ) -> Vec<Result<Hash, PoolError>> {
-        self.with_pool(|pool| {
+        let results = self.with_pool(|pool| {
             // The pool takes verdicts to be of the block up to which it knows the chain.
             let known = self.db.hash_of(pool.best()).ok().flatten();
             let hash = known.unwrap_or_else(|| self.best().1);
             pool.submit_many(source, extrinsics, &AtBlock { chain: self, hash })
-        })
+        });
+        for error in results.iter().filter_map(|result| result.as_ref().err()) {
+            self.observe(Observed::Refused(error));
+        }
+        results
     }
 
     /// Takes a transaction into the pool and follows what becomes of it.
@@ -214,7 +239,8 @@ impl Chain {
             .watchers
             .lock()
             .watch(hash)
-            .ok_or(PoolError::TooManyWatched { limit: WATCHES_MAX })?;
+            .ok_or(PoolError::TooManyWatched { limit: WATCHES_MAX })
+            .inspect_err(|error| self.observe(Observed::Refused(error)))?;
         match self.submit(source, extrinsic) {
             Ok(hash) => Ok((hash, watch)),
             Err(error) => {
@@ -271,6 +297,7 @@ impl Chain {
         let mut pool = self.pool.lock();
         let output = task(&mut pool);
         let events = pool.take_events();
+        self.observe(Observed::Pool(&events));
         // The pool stays locked, so that watchers hear of events in their order.
         self.watchers.lock().tell(events);
         output
@@ -318,6 +345,7 @@ impl Chain {
             .ready()
             .map(|transaction| (transaction.extrinsic.clone(), transaction.hash))
             .unzip();
+        let began = Instant::now();
         let built = self
             .executor
             .build_block(&state, &draft, &candidates, limits)?;
@@ -328,6 +356,10 @@ impl Chain {
             changes,
             outcomes,
         } = built;
+        self.observe(Observed::Built {
+            took: began.elapsed(),
+            extrinsics: body.len(),
+        });
         let seal = agreement.seal(&header.hash());
         header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
         let hash = header.hash();
@@ -388,10 +420,14 @@ impl Chain {
         agreement.verify_author(&unsealed, &seal)?;
         let certificate = justification.as_deref().unwrap_or_default();
         agreement.verify_certificate(number, &hash, certificate)?;
+        let began = Instant::now();
         self.preverify(&body);
         let state = self.db.working_state_at(&best_hash)?;
         let changes = self.executor.execute_block(&state, &unsealed, &body)?;
         drop(state);
+        self.observe(Observed::Executed {
+            took: began.elapsed(),
+        });
         let block = StoredBlock {
             header,
             body,
@@ -399,6 +435,32 @@ impl Chain {
         };
         self.store_and_announce(block, hash, changes, Vec::new(), mode)?;
         Ok(hash)
+    }
+
+    /// Imports blocks in their order; while one is executed, the signatures of the next are verified on the
+    /// other cores. Returns how many were imported.
+    ///
+    /// # Errors
+    /// What was wrong with the first block that was refused; those before it stay imported.
+    pub fn import_all(
+        &self,
+        blocks: impl IntoIterator<Item = StoredBlock>,
+        mode: CommitMode,
+    ) -> Result<u32, ChainError> {
+        let mut blocks = blocks.into_iter();
+        let mut imported = 0u32;
+        let mut upcoming = blocks.next();
+        while let Some(block) = upcoming {
+            upcoming = blocks.next();
+            rayon::in_place_scope(|scope| {
+                if let Some(next) = &upcoming {
+                    scope.spawn(|_| self.preverify(&next.body));
+                }
+                self.import(block, mode)
+            })?;
+            imported = imported.saturating_add(1);
+        }
+        Ok(imported)
     }
 
     fn header(&self, hash: &Hash) -> Result<Header, ChainError> {
@@ -422,16 +484,24 @@ impl Chain {
             .iter()
             .map(|bytes| extrinsic_hash(bytes))
             .collect();
+        let bytes = block.body.iter().map(Vec::len).sum();
         let BlockChanges { nodes, storage, .. } = changes;
+        let began = Instant::now();
         self.db.commit_block(
             NewBlock {
                 block,
                 hash,
                 state_changes: nodes,
+                values: storage.clone(),
                 extrinsic_hashes: extrinsics.clone(),
             },
             mode,
         )?;
+        self.observe(Observed::Stored {
+            took: began.elapsed(),
+            extrinsics: extrinsics.len(),
+            bytes,
+        });
         self.with_pool(|pool| {
             for (hash, refusal) in refused {
                 pool.report_invalid(&hash, refusal);

@@ -13,13 +13,17 @@
 mod agreement;
 mod chain;
 mod error;
+mod health;
 mod news;
+mod observer;
 mod validation;
 
-pub use agreement::{Agreement, AgreementError, SingleValidator};
+pub use agreement::{Agreement, AgreementError, SingleValidator, VoteSigner};
 pub use chain::{Authored, Chain, ChainConfig};
 pub use error::ChainError;
+pub use health::{HealthCheck, Unready};
 pub use news::{NewHead, Watch};
+pub use observer::{Observed, Observer};
 
 #[cfg(test)]
 mod tests;

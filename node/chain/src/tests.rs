@@ -573,6 +573,31 @@ fn a_database_of_another_runtime_is_not_called_another_chain() {
 }
 
 #[test]
+fn a_follower_takes_what_the_validator_made_and_makes_nothing() {
+    let (maker, _folder) = open();
+    let made = author(&maker).hash;
+    let (mut chain, _other_folder) = open();
+    let keys = genesis().validators.remove(0).keys;
+    chain.set_agreement(Arc::new(SingleValidator::follower(account("X"), &keys)));
+    let limits = BuildLimits {
+        bytes_max: usize::MAX,
+        misfits_max: 0,
+        is_over: &|| false,
+    };
+    let claimed = chain
+        .author_next(&TIMING, Punctuality::OnTime, &limits, CommitMode::Durable)
+        .unwrap();
+    assert!(claimed.is_none());
+
+    let block = maker.db().block(&made).unwrap().unwrap();
+    let mut unproven = block.clone();
+    unproven.justification = None;
+    let error = chain.import(unproven, CommitMode::Durable).unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(chain.import(block, CommitMode::Durable).unwrap(), made);
+}
+
+#[test]
 fn a_validator_with_the_wrong_key_is_told_both_keys() {
     let keys = genesis().validators.remove(0).keys;
     let error = SingleValidator::new(account("X"), &keys, pair("Y"))

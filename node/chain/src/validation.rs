@@ -17,7 +17,7 @@ use sp_runtime::{
     },
 };
 
-use crate::chain::Chain;
+use crate::{Observed, chain::Chain};
 
 /// Transactions that one thread validates on one view of the state.
 const CHUNK: usize = 256;
@@ -140,7 +140,12 @@ impl AtBlock<'_> {
 
 impl TransactionValidator for AtBlock<'_> {
     fn validate(&self, source: TransactionSource, extrinsic: &[u8]) -> Verdict {
-        self.validate_on(&self.view()?, source, extrinsic)
+        self.chain.observe(Observed::ValidationBegan(1));
+        let verdict = self
+            .view()
+            .and_then(|view| self.validate_on(&view, source, extrinsic));
+        self.chain.observe(Observed::ValidationDone(1));
+        verdict
     }
 
     fn validate_batch(&self, batch: &[(TransactionSource, Arc<[u8]>)]) -> Vec<Verdict> {
@@ -148,8 +153,9 @@ impl TransactionValidator for AtBlock<'_> {
             .iter()
             .map(|(_, extrinsic)| extrinsic.clone())
             .collect();
+        self.chain.observe(Observed::ValidationBegan(batch.len()));
         self.chain.preverify(&bytes);
-        batch
+        let verdicts: Vec<Verdict> = batch
             .par_chunks(CHUNK)
             .flat_map_iter(|chunk| {
                 let view = self.view();
@@ -159,7 +165,9 @@ impl TransactionValidator for AtBlock<'_> {
                 };
                 chunk.iter().map(judge).collect::<Vec<_>>()
             })
-            .collect()
+            .collect();
+        self.chain.observe(Observed::ValidationDone(batch.len()));
+        verdicts
     }
 }
 

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use commonwatt_runtime::Hash;
 use commonwatt_txpool::{TransactionSource, TransactionStatus, hash_of};
 use jsonrpsee::{
-    server::{PendingSubscriptionSink, RegisterMethodError, SubscriptionCloseResponse},
+    server::{RegisterMethodError, SubscriptionCloseResponse},
     types::Params,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    KeystoreError, SessionKeystore,
     arguments::Arguments,
     error::{Answer, Fault},
     limits::{Budget, KEYS_PER_QUERY_MAX},
     methods::{Methods, Node, to_json},
-    news::{Subscriber, close},
+    news::{Pending, close},
     types::{Bytes, OneOrMany},
 };
 
-pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError> {
+pub(crate) fn register(methods: &mut Methods, node: &Node) -> Result<(), RegisterMethodError> {
+    register_keys(methods, node.services.keystore.is_some())?;
     methods.work("author_submitExtrinsic", submit)?;
     methods.work("author_pendingExtrinsics", pending)?;
     methods.guarded_work("author_removeExtrinsic", remove)?;
@@ -31,6 +33,75 @@ pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError>
     ];
     methods.subscription(names, submit_and_watch)
 }
+
+// ---------------------------------------------------------------------------------- keys
+
+fn register_keys(methods: &mut Methods, has_keystore: bool) -> Result<(), RegisterMethodError> {
+    if has_keystore {
+        methods.guarded_work("author_rotateKeys", rotate_keys)?;
+        methods.guarded_work("author_insertKey", insert_key)?;
+        methods.guarded_work("author_hasKey", has_key)?;
+        return methods.guarded_work("author_hasSessionKeys", has_session_keys);
+    }
+    for name in [
+        "author_rotateKeys",
+        "author_insertKey",
+        "author_hasKey",
+        "author_hasSessionKeys",
+    ] {
+        methods.refuse(name, no_keystore)?;
+    }
+    Ok(())
+}
+
+fn no_keystore() -> Fault {
+    Fault::unavailable(
+        "this node lends no keystore to JSON-RPC",
+        "change its validator's keys offline: see `commonwatt key --help`",
+    )
+}
+
+fn keystore(node: &Node) -> Answer<&dyn SessionKeystore> {
+    node.services.keystore.as_deref().ok_or_else(no_keystore)
+}
+
+impl From<KeystoreError> for Fault {
+    fn from(error: KeystoreError) -> Self {
+        Self::unavailable("the keystore refused", &error.0)
+    }
+}
+
+/// Makes new session keys; returns their public halves, for the registry.
+fn rotate_keys(node: &Node, _: Arguments) -> Answer<Bytes> {
+    Ok(Bytes(keystore(node)?.rotate()?))
+}
+
+fn insert_key(node: &Node, mut arguments: Arguments) -> Answer<()> {
+    let key_type = key_type(arguments.required("keyType")?)?;
+    let secret: String = arguments.required("suri")?;
+    let Bytes(public) = arguments.required("publicKey")?;
+    Ok(keystore(node)?.insert(key_type, &secret, &public)?)
+}
+
+fn has_key(node: &Node, mut arguments: Arguments) -> Answer<bool> {
+    let Bytes(public) = arguments.required("publicKey")?;
+    let key_type = key_type(arguments.required("keyType")?)?;
+    Ok(keystore(node)?.has_key(&public, key_type)?)
+}
+
+fn has_session_keys(node: &Node, mut arguments: Arguments) -> Answer<bool> {
+    let Bytes(keys) = arguments.required("sessionKeys")?;
+    Ok(keystore(node)?.has_session_keys(&keys)?)
+}
+
+/// Reads a type of keys, such as `vote`.
+fn key_type(text: String) -> Answer<[u8; 4]> {
+    text.as_bytes()
+        .try_into()
+        .map_err(|_| Fault::parameters(format!("{text:?} is no type of keys: it has four letters")))
+}
+
+// ---------------------------------------------------------------------------------- transactions
 
 fn submit(node: &Node, mut arguments: Arguments) -> Answer<Hash> {
     let Bytes(extrinsic) = arguments.required("extrinsic")?;
@@ -97,7 +168,7 @@ fn words_of(status: &TransactionStatus) -> Value {
 /// an error, since some clients wait for ever when they are only told "invalid".
 async fn submit_and_watch(
     params: Params<'static>,
-    pending: PendingSubscriptionSink,
+    pending: Pending,
     node: Arc<Node>,
 ) -> SubscriptionCloseResponse {
     let submitted = node
@@ -110,15 +181,11 @@ async fn submit_and_watch(
         .await;
     let (hash, mut watch) = match submitted {
         Ok(submitted) => submitted,
-        Err(fault) => {
-            pending.reject(fault).await;
-            return SubscriptionCloseResponse::None;
-        }
+        Err(fault) => return pending.reject(fault).await,
     };
-    let Ok(sink) = pending.accept().await else {
+    let Some(mut subscriber) = pending.accept(node.keep_alive).await else {
         return SubscriptionCloseResponse::None;
     };
-    let mut subscriber = Subscriber::new(sink, node.keep_alive);
     drop(node);
     let told = async {
         loop {

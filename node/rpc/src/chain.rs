@@ -5,7 +5,7 @@ use std::sync::Arc;
 use commonwatt_primitives::digest::ENGINE_ID;
 use commonwatt_runtime::{Hash, Header};
 use jsonrpsee::{
-    server::{PendingSubscriptionSink, RegisterMethodError, SubscriptionCloseResponse},
+    server::{RegisterMethodError, SubscriptionCloseResponse},
     types::Params,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     error::{Answer, Fault},
     limits::BLOCKS_PER_QUERY_MAX,
     methods::{Methods, Node, to_json},
-    news::{self, Start},
+    news::{self, Pending, Start},
     types::{Block, BlockNumber, Bytes, OneOrMany, SignedBlock},
 };
 
@@ -96,11 +96,7 @@ fn block_hash(node: &Node, mut arguments: Arguments) -> Answer<OneOrMany<Option<
 }
 
 /// Sends the best header at once, and each new one.
-async fn heads(
-    _: Params<'static>,
-    pending: PendingSubscriptionSink,
-    node: Arc<Node>,
-) -> SubscriptionCloseResponse {
+async fn heads(_: Params<'static>, pending: Pending, node: Arc<Node>) -> SubscriptionCloseResponse {
     let first = |node: &Node| {
         let (number, hash) = node.chain.best();
         let header = node.chain.db().header(&hash)?;

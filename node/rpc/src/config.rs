@@ -79,6 +79,8 @@ pub struct RpcConfig {
     pub max_response_bytes: u32,
     /// Subscriptions of one connection; 1 024 by default.
     pub max_subscriptions_per_connection: u32,
+    /// Subscriptions of all connections; 8 192 by default.
+    pub max_subscriptions: u32,
     /// Requests in one batch; 256 by default.
     pub max_batch: u32,
     /// Messages kept for a connection that reads too slowly; 64 by default. Beyond that its subscriptions wait,
@@ -88,6 +90,12 @@ pub struct RpcConfig {
     pub max_running: u32,
     /// Requests that wait for their turn to do so; 1 024 by default. Further ones are refused as "busy".
     pub max_waiting: u32,
+    /// How long a request may take, its time of waiting included; 30 s by default. The work of one that takes longer
+    /// goes on, and counts as running until it is done.
+    pub max_answer_time: Duration,
+    /// Bytes of requests and responses that wait in memory, over all connections; 256 MiB by default. Beyond that the
+    /// connection that owes most is cut; one alone is not read from while it has 32 MiB waiting.
+    pub max_waiting_bytes: usize,
     /// Time between two WebSocket pings; 20 s by default. Who answers none for three of them is disconnected.
     pub ping_interval: Duration,
     /// Silence after which a subscription sends a message that means nothing; 30 s by default. In a browser
@@ -106,10 +114,13 @@ impl Default for RpcConfig {
             max_request_bytes: 8 * 1024 * 1024,
             max_response_bytes: 16 * 1024 * 1024,
             max_subscriptions_per_connection: 1_024,
+            max_subscriptions: 8_192,
             max_batch: 256,
             max_unread_messages: 64,
             max_running: 8,
             max_waiting: 1_024,
+            max_answer_time: Duration::from_secs(30),
+            max_waiting_bytes: 256 * 1024 * 1024,
             ping_interval: Duration::from_secs(20),
             keep_alive: Duration::from_secs(30),
         }

@@ -1,15 +1,16 @@
 //! Why the server does not start, and what callers are told.
 
-use std::{io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use commonwatt_chain::ChainError;
 use commonwatt_executor::CallError;
 use commonwatt_storage::{StateError, StorageError};
-use commonwatt_txpool::PoolError;
+use commonwatt_txpool::{PoolError, Refusal};
 use jsonrpsee::{
     server::{RegisterMethodError, middleware::http::AuthorityError},
     types::{ErrorObject, ErrorObjectOwned, error::INVALID_PARAMS_CODE},
 };
+use sp_runtime::transaction_validity::InvalidTransaction;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum RpcError {
         /// What is wrong with it.
         source: AuthorityError,
     },
+    /// The chain does not say when its steps close.
+    #[error("the chain cannot be asked when its steps close: {0}")]
+    Chain(#[from] ChainError),
     /// Two methods have one name: a fault of the software.
     #[error("the methods could not be registered: {0}")]
     Register(#[from] RegisterMethodError),
@@ -47,11 +51,29 @@ pub(crate) struct Fault {
     data: Option<String>,
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.data {
+            Some(data) => write!(f, ": {data}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The answer to a call.
 pub(crate) type Answer<T> = Result<T, Fault>;
 
 /// The caller has to wait; of the range JSON-RPC leaves to servers.
 const BUSY: i32 = -32000;
+/// The answer takes longer than it may.
+const TOO_SLOW: i32 = -32001;
+/// The method needs a WebSocket.
+const NO_WEBSOCKET: i32 = -32002;
+/// What the method works with is not there.
+const UNAVAILABLE: i32 = -32003;
+/// jsonrpsee's code of too many subscriptions.
+const TOO_MANY_SUBSCRIPTIONS: i32 = -32006;
 /// The node has to be mended.
 const INTERNAL: i32 = -32603;
 /// Substrate's code of a method that is not for everybody.
@@ -105,7 +127,7 @@ impl Fault {
     pub(crate) fn unsafe_method() -> Self {
         Self::new(UNSAFE, "RPC call is unsafe to be called externally").with_data(
             "it can harm the node or keep it busy: call it from the node's own machine, or start the node with \
-             --rpc-unsafe",
+             --rpc-methods unsafe",
         )
     }
 
@@ -114,6 +136,39 @@ impl Fault {
         Self::new(BUSY, "the node is busy").with_data(format!(
             "{waiting} requests are waiting already: try again in a moment"
         ))
+    }
+
+    /// The answer takes longer than it may.
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        Self::new(TOO_SLOW, "the answer takes too long").with_data(format!(
+            "it was given up after {} s: ask for less, or try again when the node is less busy",
+            limit.as_secs()
+        ))
+    }
+
+    /// The method sends notifications, for which HTTP has no way.
+    pub(crate) fn websocket_only() -> Self {
+        Self::new(NO_WEBSOCKET, "the method needs a WebSocket")
+            .with_data("connect to the same port with ws:// instead of http://")
+    }
+
+    /// As many subscriptions are open as may be, over all connections.
+    pub(crate) fn too_many_subscriptions() -> Self {
+        Self::new(
+            TOO_MANY_SUBSCRIPTIONS,
+            "Too many subscriptions on this node",
+        )
+        .with_data("all of the node's subscriptions are taken: end one, or try again later")
+    }
+
+    /// What the method works with is not there.
+    pub(crate) fn unavailable(what: &str, mend: &str) -> Self {
+        Self::new(UNAVAILABLE, what).with_data(mend)
+    }
+
+    /// Returns whether asking again may do.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.code, BUSY | TOO_SLOW)
     }
 
     /// Something that should not happen; the log knows more.
@@ -179,7 +234,30 @@ impl From<ChainError> for Fault {
 
 impl From<PoolError> for Fault {
     fn from(error: PoolError) -> Self {
-        Self::new(error.rpc_code(), error.rpc_message()).with_data(error.cause())
+        let cause = error.cause();
+        let data = match mend_of(&error) {
+            Some(mend) => format!("{cause}: {mend}"),
+            None => cause,
+        };
+        Self::new(error.rpc_code(), error.rpc_message()).with_data(data)
+    }
+}
+
+/// Returns what a caller of JSON-RPC can do, where the cause alone leaves it open.
+fn mend_of(error: &PoolError) -> Option<&'static str> {
+    let PoolError::Invalid(refusal) = error else {
+        return None;
+    };
+    match refusal {
+        Refusal::Explained {
+            invalid: InvalidTransaction::Stale,
+            ..
+        } => Some("ask system_accountNextIndex for the next nonce and sign again"),
+        // A node sees of an era that is over only that the signature is not for the era's present beginning.
+        Refusal::Invalid(InvalidTransaction::BadProof) => Some(
+            "and if the transaction is mortal, its era may be over: sign again with a recent block",
+        ),
+        _ => None,
     }
 }
 

@@ -6,7 +6,8 @@
 //! ## Invariants
 //! - Work on the chain runs on a bounded number of threads of its own, never on those that serve connections.
 //! - Everything a stranger can make grow is bounded: connections, subscriptions, batches, requests, responses,
-//!   keys, waiting work and unread news.
+//!   keys, waiting work, unread news, and the bytes of all that wait in memory.
+//! - What a connection has begun ends with it.
 //! - An error says what was wrong and what to do.
 //! - A method that is listed by `rpc_methods` can be called.
 //! ## Not here
@@ -15,24 +16,41 @@
 
 mod arguments;
 mod author;
+mod calls;
 mod chain;
+mod chain_head;
+mod chain_spec;
 mod config;
+mod connection;
+mod corrections;
 mod energy;
 mod error;
 mod limits;
 mod methods;
 mod news;
+mod observe;
+mod operations;
 mod origin;
 mod payment;
+mod readiness;
 mod server;
+mod services;
 mod state;
 mod system;
+mod transaction;
 mod types;
 
+pub use chain_head::{FOLLOWS_PER_CONNECTION_MAX, OPERATIONS_MAX, PINNED_BLOCKS_MAX};
 pub use config::{ChainType, Cors, Hosts, NodeInfo, NodeRole, RpcConfig, Safety};
+pub use energy::STEPS_PER_PAGE_MAX;
 pub use error::RpcError;
 pub use limits::{
     ANSWER_BYTES_MAX, BLOCKS_PER_QUERY_MAX, CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX,
     PAIRS_MAX,
 };
-pub use server::{RpcServer, start};
+pub use server::{RpcServer, start, start_with};
+pub use services::{
+    CallObserver, CallProtocol, KeystoreError, LogFilter, Network, PeerInfo, Services,
+    SessionKeystore,
+};
+pub use transaction::BROADCASTS_PER_CONNECTION_MAX;

@@ -1,6 +1,6 @@
 //! What one call may ask for, and how many may be worked on at one time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -16,8 +16,14 @@ pub const PAIRS_MAX: usize = 10_000;
 /// hexadecimal. Without it a large value asked for again and again would fill the memory before the response is
 /// found too long.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Blocks named in one `chain_getBlockHash`.
+/// Blocks named in one `chain_getBlockHash`, or looked at by one `state_queryStorage`.
 pub const BLOCKS_PER_QUERY_MAX: usize = 4_096;
+/// Values that one `state_queryStorage` reads: keys times blocks.
+pub(crate) const READS_PER_QUERY_MAX: usize = 65_536;
+/// What lies under a key, in one event of `chainHead_v1_storage`.
+pub(crate) const ITEMS_PER_PAGE_MAX: usize = 1_000;
+/// Bytes in one such event: beyond them it is sent.
+pub(crate) const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of the arguments of `state_call`: the longest extrinsic the pool takes, and some.
 pub const CALL_BYTES_MAX: usize = 1024 * 1024;
 
@@ -49,11 +55,13 @@ pub(crate) struct Workers {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     waiting_max: usize,
+    time_max: Duration,
 }
 
 impl Workers {
-    /// Creates workers for `running_max` tasks at one time, with `waiting_max` waiting for their turn.
-    pub(crate) fn new(running_max: u32, waiting_max: u32) -> Self {
+    /// Creates workers for `running_max` tasks at one time, with `waiting_max` waiting for their turn. Nobody waits
+    /// longer than `time_max` for the end of a task.
+    pub(crate) fn new(running_max: u32, waiting_max: u32, time_max: Duration) -> Self {
         let size = |count: u32| {
             usize::try_from(count)
                 .unwrap_or(usize::MAX)
@@ -65,12 +73,22 @@ impl Workers {
             running: Arc::new(Semaphore::new(running_max)),
             waiting: Arc::new(Semaphore::new(waiting_max)),
             waiting_max,
+            time_max,
         }
     }
 
-    /// Does `task` on a worker thread. A caller that goes away while it runs does not stop it, and its place
-    /// stays taken until it is done.
+    /// Does `task` on a worker thread. Native code cannot be interrupted: when the time is over, or the caller goes
+    /// away, the task runs on, and its place stays taken until it is done.
     pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        tokio::time::timeout(self.time_max, self.run_unbounded(task))
+            .await
+            .unwrap_or_else(|_| Err(Fault::too_slow(self.time_max)))
+    }
+
+    async fn run_unbounded<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
@@ -100,9 +118,30 @@ impl Workers {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[tokio::test]
+    async fn when_the_time_is_over_the_caller_is_told_and_the_place_stays_taken_to_the_end() {
+        let workers = Workers::new(1, 0, Duration::from_millis(20));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (told, mut done) = tokio::sync::mpsc::channel::<()>(1);
+        let task = move || {
+            let _told_when_dropped = told;
+            released.recv().expect("the test releases");
+            Ok(1)
+        };
+        let expected = Err(Fault::too_slow(Duration::from_millis(20)));
+        assert_eq!(workers.run(task).await, expected);
+        assert_eq!(workers.run(|| Ok(2)).await, Err(Fault::busy(0)));
+        release.send(()).expect("the task waits");
+        assert_eq!(done.recv().await, None);
+        // The place is given back right after the task.
+        let _place = workers.running.acquire().await.expect("it is open");
+    }
+
     #[tokio::test]
     async fn who_finds_neither_a_worker_nor_a_place_to_wait_is_told_so() {
-        let workers = Arc::new(Workers::new(1, 1));
+        let workers = Arc::new(Workers::new(1, 1, HOUR));
         let (release, released) = std::sync::mpsc::channel::<()>();
         let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
         let running = tokio::spawn({
@@ -136,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_a_task_is_an_internal_error_and_frees_its_place() {
-        let workers = Workers::new(1, 0);
+        let workers = Workers::new(1, 0, HOUR);
         let answer: Answer<()> = workers.run(|| panic!("on purpose")).await;
         assert!(answer.is_err());
         assert_eq!(workers.run(|| Ok(1)).await, Ok(1));

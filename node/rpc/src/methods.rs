@@ -1,24 +1,29 @@
 //! How methods are registered: where they run, who may call them, and which names they have.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use commonwatt_chain::Chain;
 use jsonrpsee::{
-    RpcModule,
-    server::{PendingSubscriptionSink, RegisterMethodError, SubscriptionCloseResponse},
+    Extensions, RpcModule,
+    server::{
+        PendingSubscriptionSink, RegisterMethodError, ResponsePayload, SubscriptionCloseResponse,
+    },
     types::Params,
 };
 use serde::Serialize;
 use serde_json::{
-    json,
+    Value, json,
     value::{RawValue, to_raw_value},
 };
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    NodeInfo,
+    NodeInfo, Services,
     arguments::Arguments,
+    connection::Connection,
     error::{Answer, Fault},
     limits::Workers,
+    news::Pending,
 };
 
 /// What the methods work with.
@@ -27,8 +32,12 @@ pub(crate) struct Node {
     pub(crate) chain: Arc<Chain>,
     /// What to say about the node.
     pub(crate) info: NodeInfo,
+    /// What the rest of the node lends.
+    pub(crate) services: Services,
     /// Where blocking work is done.
     pub(crate) workers: Workers,
+    /// Subscriptions that may still be opened, over all connections.
+    pub(crate) subscriptions: Arc<Semaphore>,
     /// Whether unsafe methods may be called.
     pub(crate) is_unsafe_allowed: bool,
     /// Silence after which a subscription sends a message that means nothing.
@@ -58,6 +67,18 @@ impl Node {
 /// Answers a call.
 pub(crate) type Handler<T> = fn(&Node, Arguments) -> Answer<T>;
 
+/// Answers a call of a connection.
+pub(crate) type HandlerFor<T> = fn(&Node, &Arc<Connection>, Arguments) -> Answer<T>;
+
+/// Answers a call of a connection, and may begin work that goes on.
+pub(crate) type Starter<T> = fn(&Arc<Node>, &Arc<Connection>, Arguments) -> Answer<T>;
+
+/// The answer to a call that begins something, and what lets it start once the answer has been sent.
+pub(crate) struct Begun {
+    pub(crate) answer: Value,
+    pub(crate) start: Option<oneshot::Sender<()>>,
+}
+
 /// Turns an answer into JSON.
 pub(crate) fn to_json(value: &impl Serialize) -> Answer<Box<RawValue>> {
     to_raw_value(value).map_err(|error| {
@@ -66,12 +87,28 @@ pub(crate) fn to_json(value: &impl Serialize) -> Answer<Box<RawValue>> {
     })
 }
 
+/// Returns the connection that a call came over.
+fn connection_of(extensions: &Extensions) -> Answer<Arc<Connection>> {
+    extensions
+        .get::<Arc<Connection>>()
+        .cloned()
+        .ok_or_else(|| Fault::internal("the connection of a call is unknown"))
+}
+
 /// The methods of the server while they are registered.
 pub(crate) struct Methods {
     module: RpcModule<Node>,
     is_unsafe_allowed: bool,
     /// Names of methods that may not be called.
     refused: Vec<&'static str>,
+    /// Names that need a WebSocket.
+    subscriptions: BTreeSet<&'static str>,
+}
+
+/// All methods, and the names of those that need a WebSocket.
+pub(crate) struct Registered {
+    pub(crate) module: RpcModule<Node>,
+    pub(crate) subscriptions: BTreeSet<&'static str>,
 }
 
 impl Methods {
@@ -81,6 +118,7 @@ impl Methods {
             module: RpcModule::from_arc(node),
             is_unsafe_allowed,
             refused: Vec::new(),
+            subscriptions: BTreeSet::new(),
         }
     }
 
@@ -92,6 +130,64 @@ impl Methods {
     ) -> Result<(), RegisterMethodError> {
         self.module
             .register_method(name, move |_, node, _| to_json(&handler(node)))?;
+        Ok(())
+    }
+
+    /// Registers a method about what a connection has begun, which is answered from memory.
+    pub(crate) fn tell_to<T: Serialize + 'static>(
+        &mut self,
+        name: &'static str,
+        handler: HandlerFor<T>,
+    ) -> Result<(), RegisterMethodError> {
+        self.module
+            .register_method(name, move |params, node, extensions| {
+                let connection = connection_of(extensions)?;
+                to_json(&handler(node, &connection, Arguments::parse(&params)?)?)
+            })?;
+        Ok(())
+    }
+
+    /// Registers a method that begins something for a connection and is answered from memory.
+    pub(crate) fn start<T: Serialize + 'static>(
+        &mut self,
+        name: &'static str,
+        handler: Starter<T>,
+    ) -> Result<(), RegisterMethodError> {
+        self.module
+            .register_async_method(name, move |params, node, extensions| async move {
+                let connection = connection_of(&extensions)?;
+                to_json(&handler(&node, &connection, Arguments::parse(&params)?)?)
+            })?;
+        Ok(())
+    }
+
+    /// Registers a method that begins something whose results follow its answer.
+    pub(crate) fn begin(
+        &mut self,
+        name: &'static str,
+        handler: Starter<Begun>,
+    ) -> Result<(), RegisterMethodError> {
+        self.module
+            .register_async_method(name, move |params, node, extensions| async move {
+                let begun = connection_of(&extensions)
+                    .and_then(|connection| handler(&node, &connection, Arguments::parse(&params)?));
+                match begun {
+                    Ok(Begun { answer, start }) => {
+                        let (payload, sent) =
+                            ResponsePayload::success(answer).notify_on_completion();
+                        if let Some(start) = start {
+                            tokio::spawn(async move {
+                                // In a batch nobody says when the answer has left; then it starts at once.
+                                let _ = sent.await;
+                                // An operation that was stopped does not listen.
+                                let _ = start.send(());
+                            });
+                        }
+                        payload
+                    }
+                    Err(fault) => ResponsePayload::error(fault),
+                }
+            })?;
         Ok(())
     }
 
@@ -112,6 +208,23 @@ impl Methods {
         Ok(())
     }
 
+    /// Registers a method that works on the chain for what a connection has begun.
+    pub(crate) fn work_for<T: Serialize + 'static>(
+        &mut self,
+        name: &'static str,
+        handler: HandlerFor<T>,
+    ) -> Result<(), RegisterMethodError> {
+        self.module
+            .register_async_method(name, move |params, node, extensions| async move {
+                let connection = connection_of(&extensions)?;
+                let task = move |node: &Node| {
+                    to_json(&handler(node, &connection, Arguments::parse(&params)?)?)
+                };
+                node.work(task).await
+            })?;
+        Ok(())
+    }
+
     /// Registers a method that is not for everybody.
     pub(crate) fn guarded_work<T: Serialize + 'static>(
         &mut self,
@@ -121,9 +234,18 @@ impl Methods {
         if self.is_unsafe_allowed {
             return self.work(name, handler);
         }
+        self.refuse(name, Fault::unsafe_method)
+    }
+
+    /// Registers a method that cannot be called: it is not listed, and says why.
+    pub(crate) fn refuse(
+        &mut self,
+        name: &'static str,
+        reason: fn() -> Fault,
+    ) -> Result<(), RegisterMethodError> {
         self.refused.push(name);
         self.module
-            .register_method(name, |_, _, _| Err::<(), _>(Fault::unsafe_method()))?;
+            .register_method(name, move |_, _, _| Err::<(), _>(reason()))?;
         Ok(())
     }
 
@@ -131,7 +253,7 @@ impl Methods {
     pub(crate) fn subscription<Run>(
         &mut self,
         [subscribe, notification, unsubscribe]: [&'static str; 3],
-        run: fn(Params<'static>, PendingSubscriptionSink, Arc<Node>) -> Run,
+        run: fn(Params<'static>, Pending, Arc<Node>) -> Run,
     ) -> Result<(), RegisterMethodError>
     where
         Run: Future<Output = SubscriptionCloseResponse> + Send + 'static,
@@ -140,8 +262,21 @@ impl Methods {
             subscribe,
             notification,
             unsubscribe,
-            move |params, sink, node, _| run(params, sink, node),
+            move |params, sink: PendingSubscriptionSink, node, extensions| async move {
+                let permit = node.subscriptions.clone().try_acquire_owned();
+                let permit = permit.map_err(|_| Fault::too_many_subscriptions());
+                match permit.and_then(|permit| Ok((permit, connection_of(&extensions)?))) {
+                    Ok((permit, connection)) => {
+                        run(params, Pending::new(sink, connection, permit), node).await
+                    }
+                    Err(fault) => {
+                        sink.reject(fault).await;
+                        SubscriptionCloseResponse::None
+                    }
+                }
+            },
         )?;
+        self.subscriptions.extend([subscribe, unsubscribe]);
         Ok(())
     }
 
@@ -156,15 +291,19 @@ impl Methods {
             if self.refused.contains(&name) {
                 self.refused.push(alias);
             }
+            if self.subscriptions.contains(&name) {
+                self.subscriptions.insert(alias);
+            }
         }
         Ok(())
     }
 
     /// Registers `rpc_methods`, which lists what can be called, and returns them all.
-    pub(crate) fn finish(self) -> Result<RpcModule<Node>, RegisterMethodError> {
+    pub(crate) fn finish(self) -> Result<Registered, RegisterMethodError> {
         let Self {
             mut module,
             refused,
+            subscriptions,
             ..
         } = self;
         let mut names: Vec<_> = module
@@ -175,6 +314,9 @@ impl Methods {
         names.sort_unstable();
         let listed = json!({ "methods": names });
         module.register_method("rpc_methods", move |_, _, _| listed.clone())?;
-        Ok(module)
+        Ok(Registered {
+            module,
+            subscriptions,
+        })
     }
 }

@@ -12,11 +12,18 @@ use jsonrpsee::{
 };
 use serde_json::value::RawValue;
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::{
+        OwnedSemaphorePermit,
+        broadcast::{self, error::RecvError},
+    },
     time::{Instant, sleep_until},
 };
 
-use crate::{error::Answer, methods::Node};
+use crate::{
+    connection::Connection,
+    error::{Answer, Fault},
+    methods::Node,
+};
 
 /// How long a message waits for a reader whose buffer is full.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,25 +36,74 @@ pub(crate) struct Start {
     pub(crate) message: Box<RawValue>,
 }
 
+/// Somebody who wants to subscribe.
+pub(crate) struct Pending {
+    sink: PendingSubscriptionSink,
+    connection: Arc<Connection>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Pending {
+    /// Takes in who wants to subscribe, with its place among all subscriptions.
+    pub(crate) fn new(
+        sink: PendingSubscriptionSink,
+        connection: Arc<Connection>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            sink,
+            connection,
+            permit,
+        }
+    }
+
+    /// Returns the connection that asks.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Returns the id that the subscription will have.
+    pub(crate) fn id(&self) -> String {
+        match self.sink.subscription_id() {
+            SubscriptionId::Str(id) => id.into_owned(),
+            SubscriptionId::Num(id) => id.to_string(),
+        }
+    }
+
+    /// Answers with an error.
+    pub(crate) async fn reject(self, fault: Fault) -> SubscriptionCloseResponse {
+        self.sink.reject(fault).await;
+        SubscriptionCloseResponse::None
+    }
+
+    /// Answers with the id; `None` when the connection has ended.
+    pub(crate) async fn accept(self, keep_alive: Duration) -> Option<Subscriber> {
+        Some(Subscriber {
+            sink: self.sink.accept().await.ok()?,
+            connection: self.connection,
+            keep_alive,
+            silent_until: Instant::now() + keep_alive,
+            _permit: self.permit,
+        })
+    }
+}
+
+/// Bytes that a notification has besides its result, at least. What is counted in must come out again.
+const NOTIFICATION_BYTES: usize = 64;
+
 /// One subscriber, and when it heard the last.
 pub(crate) struct Subscriber {
     sink: SubscriptionSink,
+    connection: Arc<Connection>,
     keep_alive: Duration,
     silent_until: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Why a subscription ends: `None` when the subscriber went away.
 pub(crate) type End = Option<String>;
 
 impl Subscriber {
-    pub(crate) fn new(sink: SubscriptionSink, keep_alive: Duration) -> Self {
-        Self {
-            sink,
-            keep_alive,
-            silent_until: Instant::now() + keep_alive,
-        }
-    }
-
     /// Waits for `news` while the subscriber is there, and keeps it from thinking that the node is not.
     pub(crate) async fn wait_for<T>(&mut self, news: impl Future<Output = T>) -> Result<T, End> {
         let mut news = std::pin::pin!(news);
@@ -61,12 +117,22 @@ impl Subscriber {
     }
 
     /// Sends a message.
-    pub(crate) async fn send(
+    pub(crate) async fn send(&mut self, message: Box<RawValue>) -> Result<(), End> {
+        let bytes = message.get().len().saturating_add(NOTIFICATION_BYTES);
+        self.send_counted(message.into(), bytes).await
+    }
+
+    async fn send_counted(
         &mut self,
-        message: impl Into<SubscriptionMessage>,
+        message: SubscriptionMessage,
+        bytes: usize,
     ) -> Result<(), End> {
+        self.connection.told(bytes);
         let sent = self.sink.send_timeout(message, SEND_TIMEOUT).await;
         self.silent_until = Instant::now() + self.keep_alive;
+        if sent.is_err() {
+            self.connection.not_told(bytes);
+        }
         match sent {
             Ok(()) => Ok(()),
             Err(_) if self.sink.is_closed() => Err(None),
@@ -81,7 +147,7 @@ impl Subscriber {
     async fn keep_alive(&mut self) -> Result<(), End> {
         let nobody = SubscriptionId::Str("keep-alive".into());
         match SubscriptionMessage::new("rpc_keepAlive", nobody, &()) {
-            Ok(message) => self.send(message).await,
+            Ok(message) => self.send_counted(message, NOTIFICATION_BYTES).await,
             Err(error) => Err(Some(error.to_string())),
         }
     }
@@ -97,7 +163,7 @@ pub(crate) fn close(end: End) -> SubscriptionCloseResponse {
 
 /// Follows the chain: sends what `first` says of the best block, and then what `tell` says of each later one.
 pub(crate) async fn follow(
-    pending: PendingSubscriptionSink,
+    pending: Pending,
     node: Arc<Node>,
     first: impl FnOnce(&Node) -> Answer<Start> + Send + 'static,
     tell: impl Fn(&NewHead) -> Answer<Option<Box<RawValue>>>,
@@ -106,15 +172,11 @@ pub(crate) async fn follow(
     let mut heads = node.chain.subscribe_heads();
     let start = match node.work(first).await {
         Ok(start) => start,
-        Err(fault) => {
-            pending.reject(fault).await;
-            return SubscriptionCloseResponse::None;
-        }
+        Err(fault) => return pending.reject(fault).await,
     };
-    let Ok(sink) = pending.accept().await else {
+    let Some(mut subscriber) = pending.accept(node.keep_alive).await else {
         return SubscriptionCloseResponse::None;
     };
-    let mut subscriber = Subscriber::new(sink, node.keep_alive);
     drop(node);
     let Err(end) = tell_heads(&mut subscriber, start, &mut heads, tell).await;
     close(end)
@@ -151,10 +213,11 @@ async fn tell_heads(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::methods::to_json;
+    use crate::{connection::Ledger, methods::to_json};
     use commonwatt_runtime::{Hash, Header};
     use jsonrpsee::RpcModule;
     use sp_runtime::traits::Header as _;
+    use tokio::sync::Semaphore;
 
     fn head(number: u32) -> Arc<NewHead> {
         let zero = Hash::zero();
@@ -172,11 +235,13 @@ mod tests {
         let mut module = RpcModule::new(());
         let run = move |_, pending: PendingSubscriptionSink, _, _| {
             let mut heads = sender.subscribe();
+            let connection = Ledger::new(usize::MAX, 0).connect(0);
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
+            let pending = Pending::new(pending, connection, permit.expect("one is free"));
             async move {
-                let Ok(sink) = pending.accept().await else {
+                let Some(mut subscriber) = pending.accept(Duration::from_secs(3_600)).await else {
                     return SubscriptionCloseResponse::None;
                 };
-                let mut subscriber = Subscriber::new(sink, Duration::from_secs(3_600));
                 let message = to_json(&10).expect("a number is JSON");
                 let start = Start {
                     number: 10,

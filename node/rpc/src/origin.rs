@@ -204,4 +204,40 @@ mod tests {
             REPORTED_MAX
         );
     }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_refused_origin_is_logged_once_with_the_exact_flag() {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer({
+                let log = log.clone();
+                move || log.clone()
+            })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let origins = OriginLayer::new(Cors::default()).0;
+            origins.report("https://app.example.org");
+            origins.report("https://app.example.org");
+        });
+        let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+        assert_eq!(
+            text.matches("--rpc-cors https://app.example.org").count(),
+            1,
+            "{text}"
+        );
+    }
 }

@@ -1,21 +1,37 @@
 //! The server: one port for HTTP and WebSocket.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use commonwatt_chain::Chain;
+use commonwatt_chain::{Chain, HealthCheck};
 use jsonrpsee::server::{
-    BatchRequestConfig, PingConfig, RandomStringIdProvider, RegisterMethodError, Server,
-    ServerConfig, ServerHandle,
-    middleware::http::{Authority, HostFilterLayer, ProxyGetRequestLayer},
+    BatchRequestConfig, HttpRequest, PingConfig, RandomStringIdProvider, RegisterMethodError,
+    Server, ServerConfig, ServerHandle, StopHandle,
+    middleware::{
+        http::{Authority, HostFilterLayer, ProxyGetRequestLayer},
+        rpc::RpcServiceBuilder,
+    },
+    serve_with_graceful_shutdown, stop_channel,
 };
-use tower::ServiceBuilder;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tower::{Service, ServiceBuilder};
 
 use crate::{
-    Hosts, NodeInfo, RpcConfig, RpcError, author, chain, energy,
+    Hosts, NodeInfo, RpcConfig, RpcError, Services, author,
+    calls::CountCalls,
+    chain, chain_head, chain_spec,
+    connection::{Connection, Counted, Ledger},
+    energy,
     limits::Workers,
-    methods::{Methods, Node},
+    methods::{Methods, Node, Registered},
+    observe::Observation,
     origin::OriginLayer,
-    payment, state, system,
+    payment,
+    readiness::ReadinessLayer,
+    state, system, transaction,
 };
 
 /// Pings that may go unanswered before a connection is closed.
@@ -24,6 +40,17 @@ const PINGS_MISSED_MAX: usize = 3;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a subscription's id.
 const SUBSCRIPTION_ID_LENGTH: usize = 16;
+/// How long a connection that is no WebSocket may go without a whole request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long accepting pauses after a failure, such as no file handles being left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection that is one too many may take to be told.
+const REFUSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that are being told so at one time; further ones are just closed.
+const REFUSED_MAX: usize = 64;
+/// What a connection that is one too many is told.
+const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+    content-length: 81\r\n\r\nall connections are taken: try again later, or raise --rpc-max-connections there\n";
 
 /// A server that listens. It stops when it is dropped.
 #[derive(Debug)]
@@ -36,6 +63,11 @@ impl RpcServer {
     /// Returns where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Ends when the server no longer listens, whether it was stopped or failed.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.handle.clone().stopped()
     }
 
     /// Takes no more connections, lets the requests that are being answered come to their end for some seconds,
@@ -54,50 +86,92 @@ impl RpcServer {
     }
 }
 
-/// Starts to listen and to answer.
+/// Starts to listen and to answer, with the chain alone.
 pub async fn start(
     chain: Arc<Chain>,
     info: NodeInfo,
     config: RpcConfig,
 ) -> Result<RpcServer, RpcError> {
+    start_with(chain, info, config, Services::default()).await
+}
+
+/// Starts to listen and to answer, with what else the node lends.
+pub async fn start_with(
+    chain: Arc<Chain>,
+    info: NodeInfo,
+    config: RpcConfig,
+    services: Services,
+) -> Result<RpcServer, RpcError> {
+    let check = HealthCheck::new(chain.clone())?;
+    let observer = services.observer.clone();
     let node = Arc::new(Node {
         started_at: chain.best().0,
         chain,
         info,
-        workers: Workers::new(config.max_running, config.max_waiting),
+        services,
+        workers: Workers::new(
+            config.max_running,
+            config.max_waiting,
+            config.max_answer_time,
+        ),
+        subscriptions: Arc::new(Semaphore::new(usize_of(config.max_subscriptions))),
         is_unsafe_allowed: config.is_unsafe_allowed(),
         keep_alive: config.keep_alive,
     });
-    let mut methods = Methods::new(node);
-    register_all(&mut methods)?;
-    let methods = methods.finish()?;
+    let mut methods = Methods::new(node.clone());
+    register_all(&mut methods, &node)?;
+    drop(node);
+    let Registered {
+        module,
+        subscriptions,
+    } = methods.finish()?;
 
-    let http = ServiceBuilder::new()
-        .layer(OriginLayer::new(config.cors.clone()))
-        .layer(host_filter(&config)?)
-        .layer(health_check());
     let listen_error = |source| RpcError::Listen {
         address: config.listen,
         source,
     };
-    let server = Server::builder()
-        .set_config(server_config(&config))
-        .set_http_middleware(http)
-        .build(config.listen)
+    let listener = TcpListener::bind(config.listen)
         .await
         .map_err(listen_error)?;
-    let local_addr = server.local_addr().map_err(listen_error)?;
-    let handle = server.start(methods);
+    let local_addr = listener.local_addr().map_err(listen_error)?;
+    let (stop_handle, handle) = stop_channel();
+    let observation = observer.map(|observer| {
+        let bytes_max = usize_of(config.max_response_bytes);
+        Observation::new(observer, module.method_names(), bytes_max)
+    });
+    let listening = Listening {
+        readiness: ReadinessLayer::new(check),
+        observation,
+        methods: module.into(),
+        subscriptions: Arc::new(subscriptions),
+        origins: OriginLayer::new(config.cors.clone()),
+        hosts: host_filter(&config)?,
+        places: Arc::new(Semaphore::new(usize_of(config.max_connections))),
+        refusals: Arc::new(Semaphore::new(REFUSED_MAX)),
+        ledger: Ledger::new(config.max_waiting_bytes, usize_of(config.max_request_bytes)),
+        config: server_config(&config),
+        stop: stop_handle,
+    };
+    tokio::spawn(listening.accept(listener));
     tracing::info!(address = %local_addr, "JSON-RPC is listening");
     Ok(RpcServer { local_addr, handle })
 }
 
-fn register_all(methods: &mut Methods) -> Result<(), RegisterMethodError> {
-    system::register(methods)?;
+fn usize_of(count: u32) -> usize {
+    usize::try_from(count)
+        .unwrap_or(usize::MAX)
+        .min(Semaphore::MAX_PERMITS)
+}
+
+fn register_all(methods: &mut Methods, node: &Node) -> Result<(), RegisterMethodError> {
+    system::register(methods, node)?;
     chain::register(methods)?;
     state::register(methods)?;
-    author::register(methods)?;
+    author::register(methods, node)?;
     payment::register(methods)?;
+    chain_head::register(methods)?;
+    chain_spec::register(methods)?;
+    transaction::register(methods)?;
     energy::register(methods)
 }
 
@@ -107,7 +181,8 @@ fn server_config(config: &RpcConfig) -> ServerConfig {
         .inactive_limit(config.ping_interval.saturating_mul(2))
         .max_failures(PINGS_MISSED_MAX);
     ServerConfig::builder()
-        .max_connections(config.max_connections)
+        // Connections are counted where they are accepted.
+        .max_connections(u32::MAX)
         .max_request_body_size(config.max_request_bytes)
         .max_response_body_size(config.max_response_bytes)
         .max_subscriptions_per_connection(config.max_subscriptions_per_connection)
@@ -116,6 +191,164 @@ fn server_config(config: &RpcConfig) -> ServerConfig {
         .set_id_provider(RandomStringIdProvider::new(SUBSCRIPTION_ID_LENGTH))
         .enable_ws_ping(ping)
         .build()
+}
+
+/// What every connection is served with.
+struct Listening {
+    methods: jsonrpsee::Methods,
+    readiness: ReadinessLayer,
+    observation: Option<Observation>,
+    subscriptions: Arc<BTreeSet<&'static str>>,
+    origins: OriginLayer,
+    hosts: HostFilterLayer,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    ledger: Arc<Ledger>,
+    config: ServerConfig,
+    stop: StopHandle,
+}
+
+impl Listening {
+    /// Accepts connections until the server stops.
+    async fn accept(self, listener: TcpListener) {
+        let mut stopped = std::pin::pin!(self.stop.clone().shutdown());
+        let mut id = 0_u32;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stopped => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    id = id.wrapping_add(1);
+                    self.take(stream, id);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a JSON-RPC connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a connection if there is a place for it.
+    fn take(&self, stream: TcpStream, id: u32) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.refuse(stream);
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a JSON-RPC connection was lost at once");
+            return;
+        }
+        let connection = self.ledger.connect(id);
+        let service = Tagged {
+            service: Server::builder()
+                .set_config(self.config.clone())
+                .set_http_middleware(
+                    ServiceBuilder::new()
+                        .layer(self.origins.clone())
+                        .layer(self.hosts.clone())
+                        .layer(self.readiness.clone())
+                        .layer(health_check()),
+                )
+                .set_rpc_middleware(
+                    RpcServiceBuilder::new()
+                        .layer(CountCalls::new(
+                            connection.clone(),
+                            self.subscriptions.clone(),
+                        ))
+                        .option_layer(
+                            self.observation
+                                .as_ref()
+                                .map(|observation| observation.of(connection.clone())),
+                        ),
+                )
+                .to_service_builder()
+                .connection_id(id)
+                .build(self.methods.clone(), self.stop.clone()),
+            connection: connection.clone(),
+            observation: self.observation.clone(),
+        };
+        let observation = self.observation.clone();
+        let stopped = self.stop.clone().shutdown();
+        tokio::spawn(async move {
+            let counted = Counted::new(stream, connection.clone());
+            let served = serve_with_graceful_shutdown(counted, service, stopped);
+            let mut served = std::pin::pin!(served);
+            let result = tokio::select! {
+                result = &mut served => result,
+                () = connection.idle_for(IDLE_TIMEOUT) => {
+                    connection.cut();
+                    served.await
+                }
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "a JSON-RPC connection ended early");
+            }
+            // A WebSocket lives on by itself.
+            connection.end().await;
+            if let Some(observation) = observation
+                && connection.is_websocket()
+            {
+                observation.session_closed();
+            }
+            drop(place);
+        });
+    }
+
+    /// Tells a connection that it is one too many, without reading what it wants.
+    fn refuse(&self, mut stream: TcpStream) {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let told = async {
+                stream.write_all(REFUSAL).await?;
+                stream.shutdown().await
+            };
+            // Whoever does not listen is closed without being told.
+            let _ = tokio::time::timeout(REFUSE_TIMEOUT, told).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Tells those who answer a request which connection it came over.
+#[derive(Clone)]
+struct Tagged<Inner> {
+    service: Inner,
+    connection: Arc<Connection>,
+    observation: Option<Observation>,
+}
+
+impl<Inner, Body> Service<HttpRequest<Body>> for Tagged<Inner>
+where
+    Inner: Service<HttpRequest<Body>>,
+{
+    type Response = Inner::Response;
+    type Error = Inner::Error;
+    type Future = Inner::Future;
+
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: HttpRequest<Body>) -> Self::Future {
+        if request.headers().contains_key("sec-websocket-key") {
+            if let Some(observation) = &self.observation
+                && !self.connection.is_websocket()
+            {
+                observation.session_opened();
+            }
+            self.connection.set_websocket();
+        }
+        request.extensions_mut().insert(self.connection.clone());
+        self.service.call(request)
+    }
 }
 
 fn host_filter(config: &RpcConfig) -> Result<HostFilterLayer, RpcError> {

@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use commonwatt_chain::NewHead;
 use commonwatt_runtime::Hash;
-use commonwatt_storage::State;
+use commonwatt_storage::{State, StateError};
 use jsonrpsee::{
-    server::{PendingSubscriptionSink, RegisterMethodError, SubscriptionCloseResponse},
+    server::{RegisterMethodError, SubscriptionCloseResponse},
     types::Params,
 };
 use sp_core::OpaqueMetadata;
@@ -16,9 +16,12 @@ use sp_version::RuntimeVersion;
 use crate::{
     arguments::Arguments,
     error::{Answer, Fault, unreadable},
-    limits::{Budget, CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX, PAIRS_MAX},
+    limits::{
+        BLOCKS_PER_QUERY_MAX, Budget, CALL_BYTES_MAX, KEYS_PER_PAGE_MAX, KEYS_PER_QUERY_MAX,
+        PAIRS_MAX, READS_PER_QUERY_MAX,
+    },
     methods::{Methods, Node, to_json},
-    news::{self, Start},
+    news::{self, Pending, Start},
     types::{Bytes, ReadProof, StorageChangeSet},
 };
 
@@ -36,6 +39,7 @@ pub(crate) fn register(methods: &mut Methods) -> Result<(), RegisterMethodError>
     methods.work("state_getStorageSize", storage_size)?;
     methods.alias("state_getStorageSize", &["state_getStorageSizeAt"])?;
     methods.work("state_queryStorageAt", query_storage_at)?;
+    methods.guarded_work("state_queryStorage", query_storage)?;
     methods.work("state_getReadProof", read_proof)?;
 
     methods.work("state_getKeysPaged", keys_paged)?;
@@ -84,21 +88,27 @@ fn is_for_blocks_only(function: &str) -> bool {
         || function.starts_with("BlockBuilder_")
 }
 
+/// Checks that a runtime function may be called with these arguments.
+pub(crate) fn verify_call(node: &Node, function: &str, arguments: &[u8]) -> Answer<()> {
+    if is_for_blocks_only(function) {
+        node.ensure_unsafe()?;
+    }
+    if arguments.len() > CALL_BYTES_MAX {
+        return Err(Fault::parameters(format!(
+            "the arguments of {function} have {} bytes, at most {CALL_BYTES_MAX} are taken",
+            arguments.len()
+        )));
+    }
+    Ok(())
+}
+
 fn call(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
     let function: String = arguments.required("method")?;
     let Bytes(encoded) = arguments
         .optional("data")?
         .unwrap_or_else(|| Bytes(Vec::new()));
     let at = arguments.optional("at")?;
-    if is_for_blocks_only(&function) {
-        node.ensure_unsafe()?;
-    }
-    if encoded.len() > CALL_BYTES_MAX {
-        return Err(Fault::parameters(format!(
-            "parameter 2 (data) has {} bytes, at most {CALL_BYTES_MAX} are taken",
-            encoded.len()
-        )));
-    }
+    verify_call(node, &function, &encoded)?;
     let state = node.chain.state(at)?;
     Ok(Bytes(
         node.chain
@@ -110,7 +120,7 @@ fn call(node: &Node, mut arguments: Arguments) -> Answer<Bytes> {
 /// Sends the version at once. A new version is a new binary, so clients hear of it when they connect again.
 async fn follow_runtime_version(
     _: Params<'static>,
-    pending: PendingSubscriptionSink,
+    pending: Pending,
     node: Arc<Node>,
 ) -> SubscriptionCloseResponse {
     let first = |node: &Node| {
@@ -174,6 +184,58 @@ fn query_storage_at(node: &Node, mut arguments: Arguments) -> Answer<Vec<Storage
     Ok(vec![values_at(node, keys, block)?])
 }
 
+/// Returns the values at a block, and each change of one up to another block.
+fn query_storage(node: &Node, mut arguments: Arguments) -> Answer<Vec<StorageChangeSet>> {
+    let keys: Vec<Bytes> = arguments.required("keys")?;
+    let from: Hash = arguments.required("fromBlock")?;
+    let to = arguments
+        .optional("toBlock")?
+        .unwrap_or_else(|| node.chain.best().1);
+    verify_query(&keys)?;
+    let number_of = |hash: Hash| -> Answer<u32> {
+        let number = node.chain.db().number_of(&hash)?;
+        Ok(number.ok_or(StateError::UnknownBlock { hash })?)
+    };
+    let (first, last) = (number_of(from)?, number_of(to)?);
+    let blocks = usize::try_from(last.checked_sub(first).ok_or_else(|| {
+        Fault::parameters(format!(
+            "fromBlock is block {first}, after toBlock, which is block {last}: exchange them"
+        ))
+    })?)
+    .unwrap_or(usize::MAX)
+    .saturating_add(1);
+    let reads = blocks.saturating_mul(keys.len());
+    if blocks > BLOCKS_PER_QUERY_MAX || reads > READS_PER_QUERY_MAX {
+        return Err(Fault::too_many(
+            "values of keys at blocks",
+            reads,
+            READS_PER_QUERY_MAX,
+        ));
+    }
+    let mut budget = Budget::new();
+    let mut known: Vec<Option<Option<Bytes>>> = vec![None; keys.len()];
+    let mut sets = Vec::new();
+    for number in first..=last {
+        let Some(block) = node.chain.db().hash_of(number)? else {
+            break;
+        };
+        let state = node.chain.state(Some(block))?;
+        let mut changes = Vec::new();
+        for (key, known) in keys.iter().zip(&mut known) {
+            let value = value_of(&state, key)?;
+            if known.as_ref() != Some(&value) {
+                budget.take(value.as_ref().map_or(0, |value| value.len()))?;
+                changes.push((key.clone(), value.clone()));
+                *known = Some(value);
+            }
+        }
+        if !changes.is_empty() {
+            sets.push(StorageChangeSet { block, changes });
+        }
+    }
+    Ok(sets)
+}
+
 fn verify_query(keys: &[Bytes]) -> Answer<()> {
     if keys.len() > KEYS_PER_QUERY_MAX {
         return Err(Fault::too_many("keys", keys.len(), KEYS_PER_QUERY_MAX));
@@ -217,15 +279,12 @@ fn read_proof(node: &Node, mut arguments: Arguments) -> Answer<ReadProof> {
 /// Sends the values of the keys at once, and each change. Without keys every change of the chain, which is much.
 async fn follow_storage(
     params: Params<'static>,
-    pending: PendingSubscriptionSink,
+    pending: Pending,
     node: Arc<Node>,
 ) -> SubscriptionCloseResponse {
     let keys = match node.work(move |node| wanted_keys(&params, node)).await {
         Ok(keys) => keys,
-        Err(fault) => {
-            pending.reject(fault).await;
-            return SubscriptionCloseResponse::None;
-        }
+        Err(fault) => return pending.reject(fault).await,
     };
     let first = {
         let keys: Vec<_> = keys.iter().flatten().cloned().map(Bytes).collect();
@@ -275,7 +334,8 @@ fn changes_in(
 
 // ---------------------------------------------------------------------------------- keys
 
-fn under(prefix: &[u8]) -> IterArgs<'_> {
+/// Returns the range of keys that begin with `prefix`.
+pub(crate) fn under(prefix: &[u8]) -> IterArgs<'_> {
     // The type is marked as open to more fields, so it cannot be written as one expression.
     let mut range = IterArgs::default();
     range.prefix = Some(prefix);

@@ -1,8 +1,10 @@
 //! What calls take and give, where neither Substrate's types nor the runtime's serve as they are.
 
-use commonwatt_primitives::{AccountId, MeterId, Step, Wh};
+use commonwatt_primitives::{AccountId, Hash, MeterId, Month, Role, Step, Wh, metering::MeterInfo};
+use commonwatt_runtime::apis::MeterView;
+use pallet_energy_token::{Flag, Reading, RegisterReading};
 use pallet_transaction_payment::{FeeDetails, InclusionFee};
-use pallet_virtual_meter::{Trace, VgmEntry};
+use pallet_virtual_meter::{MonthTotal, StepSummary, Trace, VgmEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub(crate) use sp_core::Bytes;
 use sp_core::{H256, bytes::from_hex, crypto::Ss58Codec};
@@ -216,6 +218,246 @@ impl From<Trace<AccountId>> for TraceJson {
             net_wh,
         }
     }
+}
+
+/// A trace with its proof.
+#[derive(Serialize)]
+pub(crate) struct TracedAt {
+    #[serde(flatten)]
+    pub(crate) trace: TraceJson,
+    pub(crate) proof: Proof,
+}
+
+/// Trie nodes that prove what a state holds under three keys.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Proof {
+    pub(crate) block: Hash,
+    pub(crate) number: u32,
+    pub(crate) state_root: Hash,
+    pub(crate) summary: Bytes,
+    pub(crate) entry: Bytes,
+    pub(crate) lots: Bytes,
+    pub(crate) nodes: Vec<Bytes>,
+}
+
+/// What the chain knows about an account.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberJson {
+    pub(crate) account: AccountId,
+    pub(crate) role: Option<Role>,
+    pub(crate) is_validator: bool,
+    pub(crate) meters: Vec<MeterId>,
+    pub(crate) coins: String,
+    pub(crate) voting_tokens: String,
+    pub(crate) voting_debt: String,
+    pub(crate) months: Vec<MonthJson>,
+    pub(crate) entries: Vec<EntryJson>,
+    /// What to give as `beforeStep` for the entries before these.
+    pub(crate) next: Option<Step>,
+}
+
+/// What an account had in a month.
+#[derive(Serialize)]
+pub(crate) struct MonthJson {
+    month: String,
+    #[serde(flatten)]
+    total: MonthTotal,
+}
+
+impl From<(Month, MonthTotal)> for MonthJson {
+    fn from((month, total): (Month, MonthTotal)) -> Self {
+        let (year, month) = month.year_and_month();
+        Self {
+            month: format!("{year:04}-{month:02}"),
+            total,
+        }
+    }
+}
+
+/// An account's virtual generation meter in a step.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EntryJson {
+    step: Step,
+    #[serde(flatten)]
+    entry: VgmEntry,
+    net_wh: SignedNumber,
+    market_face_wh: SignedNumber,
+}
+
+impl From<(Step, VgmEntry)> for EntryJson {
+    fn from((step, entry): (Step, VgmEntry)) -> Self {
+        Self {
+            step,
+            net_wh: SignedNumber(entry.net_wh()),
+            market_face_wh: SignedNumber(entry.market_face_wh()),
+            entry,
+        }
+    }
+}
+
+/// What the chain knows about a meter.
+#[derive(Serialize)]
+pub(crate) struct MeterJson {
+    meter: MeterId,
+    #[serde(flatten)]
+    info: MeterInfo<AccountId>,
+    device: Option<AccountId>,
+    register: Option<RegisterJson>,
+    flag: Option<FlagJson>,
+    readings: Vec<ReadingJson>,
+    commitments: Vec<CommitmentJson>,
+}
+
+#[derive(Serialize)]
+struct RegisterJson {
+    step: Step,
+    register: Wh,
+}
+
+#[derive(Serialize)]
+struct FlagJson {
+    step: Step,
+    credited: Wh,
+    metered: Wh,
+}
+
+#[derive(Serialize)]
+struct ReadingJson {
+    step: Step,
+    #[serde(flatten)]
+    reading: Reading,
+}
+
+#[derive(Serialize)]
+struct CommitmentJson {
+    step: Step,
+    commitment: Hash,
+}
+
+impl MeterJson {
+    pub(crate) fn new(
+        meter: MeterId,
+        view: MeterView,
+        readings: Vec<(Step, Reading)>,
+        commitments: Vec<(Step, Hash)>,
+    ) -> Self {
+        let MeterView {
+            info,
+            device,
+            register,
+            flag,
+        } = view;
+        let register =
+            register.map(|RegisterReading { step, register }| RegisterJson { step, register });
+        let flag = flag.map(
+            |Flag {
+                 step,
+                 credited,
+                 metered,
+             }| FlagJson {
+                step,
+                credited,
+                metered,
+            },
+        );
+        Self {
+            meter,
+            info,
+            device,
+            register,
+            flag,
+            readings: readings
+                .into_iter()
+                .map(|(step, reading)| ReadingJson { step, reading })
+                .collect(),
+            commitments: commitments
+                .into_iter()
+                .map(|(step, commitment)| CommitmentJson { step, commitment })
+                .collect(),
+        }
+    }
+}
+
+/// A step that closed.
+#[derive(Serialize)]
+pub(crate) struct StepJson {
+    pub(crate) step: Step,
+    pub(crate) block: Hash,
+    pub(crate) late: bool,
+    pub(crate) author: Option<AccountId>,
+    pub(crate) summary: Option<StepSummary>,
+    pub(crate) corrected: Vec<CorrectedStep>,
+}
+
+/// An earlier step that a block distributed again.
+#[derive(Serialize)]
+pub(crate) struct CorrectedStep {
+    pub(crate) step: Step,
+    #[serde(flatten)]
+    pub(crate) summary: StepSummary,
+}
+
+/// What changed about steps after their blocks.
+#[derive(Serialize)]
+pub(crate) struct CorrectionsJson {
+    pub(crate) steps: Vec<StepVersion>,
+    pub(crate) readings: Vec<ReadingChange>,
+    pub(crate) runs: Vec<StepRun>,
+    /// Blocks whose events this node no longer has.
+    pub(crate) discarded: Option<BlockRange>,
+    /// What to give as `fromBlock` for the rest.
+    pub(crate) next: Option<u32>,
+}
+
+/// How often a step was distributed.
+#[derive(Serialize)]
+pub(crate) struct StepVersion {
+    pub(crate) step: Step,
+    pub(crate) version: u32,
+}
+
+/// Blocks from one to another.
+#[derive(Serialize)]
+pub(crate) struct BlockRange {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
+
+/// A reading that changed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReadingChange {
+    pub(crate) step: Step,
+    pub(crate) block: u32,
+    pub(crate) block_hash: Hash,
+    pub(crate) meter: MeterId,
+    pub(crate) from: Option<Wh>,
+    pub(crate) to: Wh,
+    pub(crate) cause: CauseJson,
+}
+
+/// Why a reading changed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum CauseJson {
+    LateReport { device: AccountId, sequence: u64 },
+    Dso { reason: String },
+}
+
+/// A step that was distributed again.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StepRun {
+    pub(crate) step: Step,
+    pub(crate) block: u32,
+    pub(crate) block_hash: Hash,
+    pub(crate) version: u32,
+    pub(crate) generated: Wh,
+    pub(crate) shared: Wh,
+    pub(crate) rest: Wh,
 }
 
 /// A signed number: a JSON number when it fits into 64 bits, its decimal digits as a string otherwise.

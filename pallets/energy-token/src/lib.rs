@@ -655,6 +655,36 @@ pub mod pallet {
             Readings::<T>::get(step, meter)
         }
 
+        /// Returns a meter's readings of the `count` steps from `first` on, by ascending step.
+        pub fn readings_of_meter(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Reading)> {
+            Self::steps_from(first, count)
+                .filter_map(|step| Some((step, Readings::<T>::get(step, meter)?)))
+                .collect()
+        }
+
+        /// Returns a meter's commitments of the `count` steps from `first` on, by ascending step.
+        pub fn commitments_of_meter(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Hash)> {
+            Self::steps_from(first, count)
+                .filter_map(|step| Some((step, Commitments::<T>::get(step, meter)?)))
+                .collect()
+        }
+
+        /// Returns the steps from `first` on that may have readings, at most `count`.
+        fn steps_from(first: Step, count: u32) -> impl Iterator<Item = Step> {
+            let end = T::Clock::current_step().0.saturating_add(1);
+            (first.0..end.min(first.0.saturating_add(count))).map(Step)
+        }
+
+        /// Returns what the DSO last read off a meter's own register.
+        pub fn register_of(meter: MeterId) -> Option<RegisterReading> {
+            Registers::<T>::get(meter)
+        }
+
+        /// Returns why a meter is flagged, if it is.
+        pub fn flag_of(meter: MeterId) -> Option<Flag> {
+            FlaggedMeters::<T>::get(meter)
+        }
+
         /// Returns for how many steps readings are kept.
         pub fn retention() -> u32 {
             Settings::<T>::get().retention

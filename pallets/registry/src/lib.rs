@@ -685,6 +685,30 @@ pub mod pallet {
         }
     }
 
+    /// Queries.
+    impl<T: Config> Pallet<T> {
+        /// Returns the meters that an account owns or owned, ascending. Looks at every meter: for queries from
+        /// outside, never in a block.
+        pub fn meters_of(owner: &T::AccountId) -> Vec<MeterId> {
+            let mut owned: Vec<_> = Meters::<T>::iter()
+                .filter(|(_, info)| info.owner == *owner)
+                .map(|(meter, _)| meter)
+                .collect();
+            owned.sort_unstable();
+            owned
+        }
+
+        /// Returns the device that speaks for a meter.
+        pub fn device_of(meter: MeterId) -> Option<T::AccountId> {
+            DeviceOf::<T>::get(meter)
+        }
+
+        /// Returns whether an account runs a validator.
+        pub fn is_validator(who: &T::AccountId) -> bool {
+            Validators::<T>::contains_key(who)
+        }
+    }
+
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         #[cfg(feature = "try-runtime")]

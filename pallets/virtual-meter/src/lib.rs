@@ -742,6 +742,44 @@ pub mod pallet {
             entries
         }
 
+        /// Returns the oldest and the newest step whose detail is kept; the first is after the second while
+        /// there is none.
+        pub fn kept_steps() -> (Step, Step) {
+            (OldestKept::<T>::get(), T::Clock::current_step())
+        }
+
+        /// Returns an account's entries of the `count` steps up to `newest`, newest first; steps in which
+        /// it has none are left out.
+        pub fn entries_of(who: &T::AccountId, newest: Step, count: u32) -> Vec<(Step, VgmEntry)> {
+            Self::kept_downwards(newest, count)
+                .filter_map(|step| Some((step, Self::vgm(step, who)?)))
+                .collect()
+        }
+
+        /// Returns which of the `count` steps up to `newest` were distributed more than once and how
+        /// often, newest first.
+        pub fn corrected_steps(newest: Step, count: u32) -> Vec<(Step, u32)> {
+            Self::kept_downwards(newest, count)
+                .filter_map(|step| Some((step, Self::step_summary(step)?.version)))
+                .filter(|(_, version)| *version > 1)
+                .collect()
+        }
+
+        /// Returns the steps kept among the `count` up to `newest`, newest first.
+        fn kept_downwards(newest: Step, count: u32) -> impl Iterator<Item = Step> {
+            let (oldest, current) = Self::kept_steps();
+            let newest = newest.min(current).0;
+            let end = newest.saturating_add(1);
+            (oldest.0.max(end.saturating_sub(count))..end)
+                .rev()
+                .map(Step)
+        }
+
+        /// Returns the voting tokens that are deducted from an account's later issues.
+        pub fn voting_debt(who: &T::AccountId) -> VotingToken {
+            VotingDebt::<T>::get(who)
+        }
+
         /// Returns what an account had in a month.
         pub fn month_total(month: Month, who: &T::AccountId) -> MonthTotal {
             MonthTotals::<T>::get(month, who)

@@ -3,6 +3,9 @@
 // Each scenario is a program of its own and uses its own part of this.
 #![allow(dead_code)]
 
+pub mod operator;
+pub mod rpc;
+
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -11,9 +14,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-use jsonrpsee::{core::client::ClientT, rpc_params};
-use jsonrpsee_ws_client::WsClientBuilder;
 
 /// Longest wait for anything that must happen; a build machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -121,18 +121,7 @@ impl DevNode {
 
     /// Asks for the hash of the block of a step.
     pub fn block_hash(&self, step: u32) -> Option<String> {
-        tokio::runtime::Runtime::new()
-            .expect("threads")
-            .block_on(async {
-                let client = WsClientBuilder::default()
-                    .build(&self.url)
-                    .await
-                    .expect("the node answers");
-                client
-                    .request("chain_getBlockHash", rpc_params![step])
-                    .await
-                    .expect("a hash or null")
-            })
+        rpc::block_hash(&self.url, step)
     }
 
     /// Ends the node without warning, as a power cut would end its process.

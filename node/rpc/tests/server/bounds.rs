@@ -188,6 +188,151 @@ async fn connections_are_bounded() {
     client.call("system_chain", json!([])).await;
     let url = format!("ws://{}", node.server.local_addr());
     assert!(WsClientBuilder::default().build(&url).await.is_err());
+    // One that asks for nothing takes a place as well, and gives it back.
+    let (status, _, body) = node
+        .http("GET /health HTTP/1.1\r\nHost: localhost", "")
+        .await;
+    assert_eq!(status, 429);
+    assert!(body.contains("--rpc-max-connections"), "{body}");
+    drop(client);
+    let again = async {
+        while WsClientBuilder::default().build(&url).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), again)
+        .await
+        .expect("the place is free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_connections_leave_the_others_and_the_next_block_alone() {
+    let node = node_with(RpcConfig {
+        max_connections: 50,
+        ..config()
+    })
+    .await;
+    let client = node.client().await;
+    let mut streams = Vec::new();
+    for _ in 0..1_000 {
+        // The system may refuse some as well.
+        if let Ok(stream) = TcpStream::connect(node.server.local_addr()).await {
+            streams.push(stream);
+        }
+    }
+    assert_eq!(
+        client.call("system_chain", json!([])).await,
+        json!("Example")
+    );
+    assert_eq!(node.author().header.number, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_of_all_connections_are_bounded() {
+    let node = node_with(RpcConfig {
+        max_subscriptions: 2,
+        ..config()
+    })
+    .await;
+    let (one, other) = (node.client().await, node.client().await);
+    let (subscribe, end) = ("chain_subscribeNewHeads", "chain_unsubscribeNewHeads");
+    let first = one.subscribe(subscribe, json!([]), end).await;
+    let _second = other
+        .subscribe(
+            "energy_subscribeSteps",
+            json!([]),
+            "energy_unsubscribeSteps",
+        )
+        .await;
+    let refused = one.try_subscribe(subscribe, json!([]), end).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code, -32006, "{refused:?}");
+    assert!(refused.data.contains("try again later"), "{refused:?}");
+    first.unsubscribe().await.unwrap();
+    let again = async { while one.try_subscribe(subscribe, json!([]), end).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(30), again)
+        .await
+        .expect("a place is free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_takes_too_long_is_given_up() {
+    let node = node_with(RpcConfig {
+        max_answer_time: Duration::ZERO,
+        ..config()
+    })
+    .await;
+    let client = node.client().await;
+    let refused = client.refusal("state_getMetadata", json!([])).await;
+    assert_eq!(refused.code, -32001, "{refused:?}");
+    assert!(refused.data.contains("ask for less"), "{refused:?}");
+    // What needs no work is answered.
+    assert_eq!(
+        client.call("system_chain", json!([])).await,
+        json!("Example")
+    );
+}
+
+/// Writes a text frame, masked with zeros.
+async fn write_frame(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    let mut frame = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(length) if length < 126 => frame.push(0x80 | length),
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend(u64::try_from(text.len()).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    stream.write_all(&frame).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_does_not_read_is_not_read_from_and_then_cut() {
+    let node = node_with(RpcConfig {
+        max_waiting_bytes: 4 * 1024 * 1024,
+        ..config()
+    })
+    .await;
+    let client = node.client().await;
+    let mut stream = open_by_hand(&node).await;
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"state_getMetadata","params":[]}"#;
+    // Each answer is some hundred kilobytes: without a bound they would soon be gigabytes.
+    let asking = async { while write_frame(&mut stream, request).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), asking)
+        .await
+        .expect("it is cut while it asks");
+    // Nobody else notices.
+    let metadata = client.call("state_getMetadata", json!([])).await;
+    assert!(metadata.as_str().unwrap().len() > 100_000);
+    assert_eq!(node.author().header.number, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_many_requests_at_once_and_reads_gets_every_answer() {
+    let node = TestNode::start().await;
+    let mut stream = open_by_hand(&node).await;
+    let (mut reader, mut writer) = stream.split();
+    let ask = async {
+        for id in 0..5_000 {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"system_chain"}}"#);
+            let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+            frame.extend_from_slice(text.as_bytes());
+            writer.write_all(&frame).await.unwrap();
+        }
+    };
+    let read = async {
+        let mut answers = 0;
+        while answers < 5_000 {
+            let (_, text) = read_frame(&mut reader).await;
+            answers += usize::from(text.contains("Example"));
+        }
+    };
+    let both = async { tokio::join!(ask, read) };
+    tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .expect("all are answered");
 }
 
 /// Opens a WebSocket by hand and subscribes to heads.
@@ -210,7 +355,7 @@ async fn open_by_hand(node: &TestNode) -> TcpStream {
 }
 
 /// Reads a frame of the server: its kind and its text.
-async fn read_frame(stream: &mut TcpStream) -> (u8, String) {
+async fn read_frame(stream: &mut (impl AsyncReadExt + Unpin)) -> (u8, String) {
     let kind = stream.read_u8().await.unwrap() & 0x0f;
     let length = match stream.read_u8().await.unwrap() {
         126 => usize::from(stream.read_u16().await.unwrap()),

@@ -5,9 +5,11 @@
 
 mod bounds;
 mod chain;
+mod chain_head;
 mod energy;
 mod http;
 mod state;
 mod support;
 mod system;
 mod transactions;
+mod watch;

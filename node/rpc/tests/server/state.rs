@@ -298,3 +298,29 @@ async fn fees_are_given_for_a_transaction() {
             .contains("metadata")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_followed_through_blocks() {
+    let node = TestNode::start().await;
+    let client = node.client().await;
+    let blocks: Vec<_> = (0..3).map(|_| node.author().hash).collect();
+    let number = hex(&storage_key("System", "Number"));
+    let code = hex(b":code");
+    let query = json!([[number, code], blocks[0], blocks[2]]);
+    let sets = client.call("state_queryStorage", query).await;
+    let expected = json!([
+        { "block": blocks[0], "changes": [[number, "0x01000000"], [code, hex(&code_marker())]] },
+        { "block": blocks[1], "changes": [[number, "0x02000000"]] },
+        { "block": blocks[2], "changes": [[number, "0x03000000"]] },
+    ]);
+    assert_eq!(sets, expected);
+    let backwards = json!([[number], blocks[2], blocks[0]]);
+    let refused = client.refusal("state_queryStorage", backwards).await;
+    assert!(refused.message.contains("exchange them"), "{refused:?}");
+    let unknown = json!([[number], hex(&[9; 32])]);
+    let refused = client.refusal("state_queryStorage", unknown).await;
+    assert!(
+        refused.message.contains("not in this node's database"),
+        "{refused:?}"
+    );
+}

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use commonwatt_chain::{Authored, Chain, ChainConfig, SingleValidator};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{Quality, Step, StepTiming, Wh, digest::Punctuality};
-use commonwatt_rpc::{ChainType, NodeInfo, NodeRole, RpcConfig, RpcServer, start};
+use commonwatt_rpc::{ChainType, NodeInfo, NodeRole, RpcConfig, RpcServer, Services, start_with};
 use commonwatt_runtime::{
     RuntimeCall,
     example::{account, genesis, pair},
@@ -61,6 +61,14 @@ impl TestNode {
     }
 
     pub async fn start_with(config: RpcConfig, pruning: StatePruning) -> Self {
+        Self::start_lending(config, pruning, Services::default()).await
+    }
+
+    pub async fn start_lending(
+        config: RpcConfig,
+        pruning: StatePruning,
+        services: Services,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder for tests");
         let db_config = DbConfig {
             pruning,
@@ -76,7 +84,7 @@ impl TestNode {
         let agreement = SingleValidator::new(account("X"), &keys, pair("X")).expect("X's own key");
         chain.set_agreement(Arc::new(agreement));
         let chain = Arc::new(chain);
-        let server = start(chain.clone(), info(), config)
+        let server = start_with(chain.clone(), info(), config, services)
             .await
             .expect("a free port");
         Self {

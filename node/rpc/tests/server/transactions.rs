@@ -1,6 +1,14 @@
 //! `author_*`.
 
+use codec::Encode;
+use commonwatt_runtime::{
+    Hash, RuntimeCall, UncheckedExtrinsic,
+    example::{account, pair},
+    transaction::{SigningContext, sign_with},
+};
 use serde_json::{Value, json};
+use sp_core::Pair;
+use sp_runtime::generic::Era;
 
 use crate::support::{Client, Refused, TestNode, hex, next, remark};
 
@@ -155,4 +163,146 @@ async fn a_removed_transaction_tells_its_watcher() {
         )
         .await;
     assert_eq!(next(&mut watch).await, json!("dropped"));
+}
+
+fn timestamp() -> RuntimeCall {
+    RuntimeCall::Timestamp(pallet_timestamp::Call::set { now: 1 })
+}
+
+/// Returns the first transaction of a signer, for a chain and an era, with a tip.
+fn sign_as(signer: &str, context: &SigningContext, tip: u128) -> Vec<u8> {
+    let key = pair(signer);
+    let sign = |payload: &[u8]| key.sign(payload).into();
+    let who = account(signer);
+    sign_with(remark(b"text"), 0, tip, context, who, sign).encode()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reason_of_a_refusal_comes_with_its_cause_and_its_mend() {
+    let node = TestNode::start().await;
+    let client = node.client().await;
+    let used = node.sign("X", 0, remark(b"used"));
+    client
+        .call("author_submitExtrinsic", json!([hex(&used)]))
+        .await;
+    for _ in 0..8 {
+        node.author();
+    }
+    let here = SigningContext::immortal(node.chain.genesis_hash());
+    let elsewhere = SigningContext::immortal(Hash::repeat_byte(7));
+    let long_ago = SigningContext {
+        era: Era::mortal(4, 2),
+        era_hash: node.chain.db().hash_of(2).unwrap().unwrap(),
+        ..here
+    };
+    let mut forged = sign_as("Y", &here, 0);
+    *forged.last_mut().unwrap() ^= 1;
+    let unsigned = UncheckedExtrinsic::new_bare(remark(b"unsigned")).encode();
+    let refusals = [
+        (
+            "an unregistered signer",
+            sign_as("Stranger", &here, 0),
+            1010,
+            "not registered",
+            "ask the DSO",
+        ),
+        (
+            "a used nonce",
+            node.sign("X", 0, remark(b"again")),
+            1010,
+            "nonce 0, expected 1",
+            "system_accountNextIndex",
+        ),
+        (
+            "a device beyond its quota",
+            node.sign("A", 0, remark(b"chat")),
+            1010,
+            "quota used up",
+            "add coins",
+        ),
+        (
+            "a tip without coins",
+            sign_as("Y", &here, 1_000),
+            1010,
+            "quota used up",
+            "add coins",
+        ),
+        (
+            "a forged signature",
+            forged,
+            1010,
+            "signature does not match",
+            "own key",
+        ),
+        (
+            "another chain",
+            sign_as("Y", &elsewhere, 0),
+            1010,
+            "signature does not match",
+            "genesis hash",
+        ),
+        (
+            "an era that is over",
+            sign_as("Y", &long_ago, 0),
+            1010,
+            "its era may be over",
+            "recent block",
+        ),
+        (
+            "an author's call",
+            node.sign("Y", 0, timestamp()),
+            1010,
+            "only the author",
+            "cannot be submitted",
+        ),
+        (
+            "no signature",
+            unsigned,
+            1010,
+            "not allowed on this chain",
+            "another origin",
+        ),
+        (
+            "no extrinsic",
+            vec![1, 2, 3],
+            1010,
+            "no extrinsic of this chain",
+            "metadata",
+        ),
+        (
+            "too long",
+            node.sign("Y", 0, remark(&vec![0; 600_000])),
+            1010,
+            "at most",
+            "split it",
+        ),
+    ];
+    for (what, extrinsic, code, cause, mend) in refusals {
+        let refused = watch_refusal(&client, &extrinsic).await;
+        assert_eq!(refused.code, code, "{what}: {refused:?}");
+        assert!(refused.data.contains(cause), "{what}: {refused:?}");
+        assert!(refused.data.contains(mend), "{what}: {refused:?}");
+        // The second time it may be refused unseen, for the same reason.
+        let refused = client
+            .refusal("author_submitExtrinsic", json!([hex(&extrinsic)]))
+            .await;
+        assert!(matches!(refused.code, 1010 | 1012), "{what}: {refused:?}");
+        assert!(!refused.data.is_empty(), "{what}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_offers_no_more_is_refused_with_both_priorities() {
+    let node = TestNode::start().await;
+    let client = node.client().await;
+    for (text, code) in [("one", None), ("two", Some(1014))] {
+        let extrinsic = node.sign("X", 0, remark(text.as_bytes()));
+        let submitted = client
+            .try_call("author_submitExtrinsic", json!([hex(&extrinsic)]))
+            .await;
+        assert_eq!(submitted.as_ref().err().map(|refused| refused.code), code);
+        if let Err(refused) = submitted {
+            assert!(refused.data.contains("offer a higher tip"), "{refused:?}");
+        }
+    }
 }

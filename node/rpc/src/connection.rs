@@ -1,0 +1,573 @@
+//! One connection: what of it waits in memory, what it has begun, and its end.
+//!
+//! The library that speaks HTTP and WebSocket reads requests as fast as they come and keeps each until its response
+//! has left, so whoever asks and does not read would fill the memory. Here the bytes that go in and out are counted
+//! under it: a connection that owes too much is not read from until it has taken its responses, and when all
+//! connections together owe too much, the one that owes most is cut.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+    task::AbortHandle,
+    time::Instant,
+};
+
+use crate::chain_head::Follow;
+
+/// Calls of one connection that are being answered at one time, a batch being one. Further ones are not read.
+const CALLS_MAX: usize = 256;
+/// Bytes of requests and responses of one connection that may wait before no more is read from it.
+const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Locks what no code can leave half written.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all connections have waiting.
+pub(crate) struct Ledger {
+    /// Bytes that wait. Signed: of two changes of one connection the later may be added first.
+    waiting: AtomicI64,
+    waiting_max: i64,
+    /// Greatest length of a request: no more than that can be half read.
+    request_max: usize,
+    connections: Mutex<BTreeMap<u32, Weak<Connection>>>,
+}
+
+impl Ledger {
+    /// Begins with no connection. `waiting_max` are the bytes that all together may have waiting.
+    pub(crate) fn new(waiting_max: usize, request_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: AtomicI64::new(0),
+            waiting_max: signed(waiting_max),
+            request_max,
+            connections: Mutex::default(),
+        })
+    }
+
+    /// Adds a connection.
+    pub(crate) fn connect(self: &Arc<Self>, id: u32) -> Arc<Connection> {
+        let connection = Arc::new(Connection {
+            id,
+            ledger: self.clone(),
+            load: Mutex::new(Load {
+                last_request: Instant::now(),
+                ..Load::default()
+            }),
+            is_websocket: AtomicBool::new(false),
+            ended: watch::channel(false).0,
+            follows: Mutex::default(),
+            broadcasts: Mutex::default(),
+            last_broadcast: AtomicU64::new(0),
+        });
+        lock(&self.connections).insert(id, Arc::downgrade(&connection));
+        connection
+    }
+
+    /// Returns the bytes that wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> i64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, before: usize, after: usize) {
+        let added = signed(after).saturating_sub(signed(before));
+        let total = self
+            .waiting
+            .fetch_add(added, Ordering::Relaxed)
+            .saturating_add(added);
+        if added > 0 && total > self.waiting_max {
+            self.cut_heaviest();
+        }
+    }
+
+    /// Cuts the connection that has most waiting.
+    fn cut_heaviest(&self) {
+        let connections: Vec<_> = lock(&self.connections)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let heaviest = connections
+            .iter()
+            .map(|connection| (connection.weight(), connection))
+            .max_by_key(|(weight, _)| *weight);
+        if let Some((weight, connection)) = heaviest {
+            tracing::warn!(
+                connection = connection.id,
+                bytes = weight,
+                "a JSON-RPC connection was cut: it asks and does not read, and too much waits in memory"
+            );
+            connection.cut();
+        }
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What waits of one connection.
+struct Load {
+    /// Calls being answered.
+    calls: usize,
+    /// Bytes of their requests.
+    asked: usize,
+    /// Bytes of requests that were answered; they are kept until all responses have left.
+    answered: usize,
+    /// Bytes of responses and notifications that have not left.
+    unwritten: usize,
+    /// Bytes of a request that has not been read to its end, at most.
+    half_read: usize,
+    /// When a request last came to its end, or was answered.
+    last_request: Instant,
+    is_cut: bool,
+    /// Whether the reader waits for room, and not for bytes.
+    is_paused: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            calls: 0,
+            asked: 0,
+            answered: 0,
+            unwritten: 0,
+            half_read: 0,
+            last_request: Instant::now(),
+            is_cut: false,
+            is_paused: false,
+            reader: None,
+            writer: None,
+        }
+    }
+}
+
+impl Load {
+    fn bytes(&self) -> usize {
+        [self.asked, self.answered, self.unwritten, self.half_read]
+            .into_iter()
+            .fold(0, usize::saturating_add)
+    }
+
+    /// Returns whether more may be read.
+    fn is_open(&self) -> bool {
+        self.calls < CALLS_MAX && self.bytes() - self.half_read <= WAITING_BYTES_MAX
+    }
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    id: u32,
+    ledger: Arc<Ledger>,
+    load: Mutex<Load>,
+    is_websocket: AtomicBool,
+    ended: watch::Sender<bool>,
+    /// Its subscriptions to the head of the chain, by their ids.
+    pub(crate) follows: Mutex<HashMap<String, Arc<Follow>>>,
+    /// The transactions it has the node broadcast.
+    pub(crate) broadcasts: Mutex<HashMap<String, AbortHandle>>,
+    /// Number of the next one.
+    pub(crate) last_broadcast: AtomicU64,
+}
+
+impl Connection {
+    fn weight(&self) -> usize {
+        lock(&self.load).bytes()
+    }
+
+    /// Changes the load, keeps the sum of all up to date, and lets who waits go on.
+    fn change<T>(&self, task: impl FnOnce(&mut Load) -> T) -> T {
+        let (before, after, output, waker) = {
+            let mut load = lock(&self.load);
+            let before = load.bytes();
+            let output = task(&mut load);
+            let goes_on = load.is_paused && load.is_open();
+            let waker = if goes_on {
+                load.is_paused = false;
+                load.reader.take()
+            } else {
+                None
+            };
+            (before, load.bytes(), output, waker)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.ledger.change(before, after);
+        output
+    }
+
+    /// Notes that it is a WebSocket.
+    pub(crate) fn set_websocket(&self) {
+        self.is_websocket.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether it is a WebSocket, over which notifications can be sent.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.is_websocket.load(Ordering::Relaxed)
+    }
+
+    /// Begins a call whose request has so many bytes.
+    pub(crate) fn begin(self: &Arc<Self>, bytes: usize) -> Call {
+        self.change(|load| {
+            load.calls = load.calls.saturating_add(1);
+            load.asked = load.asked.saturating_add(bytes);
+            load.half_read = 0;
+            load.last_request = Instant::now();
+        });
+        Call {
+            connection: self.clone(),
+            bytes,
+            response: None,
+        }
+    }
+
+    /// Notes that a notification of so many bytes is on its way.
+    pub(crate) fn told(&self, bytes: usize) {
+        self.change(|load| load.unwritten = load.unwritten.saturating_add(bytes));
+    }
+
+    /// Takes back what [`Connection::told`] noted: it was not sent after all.
+    pub(crate) fn not_told(&self, bytes: usize) {
+        self.wrote(bytes);
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.change(|load| {
+            load.unwritten = load.unwritten.saturating_sub(bytes);
+            if load.unwritten == 0 {
+                load.answered = 0;
+            }
+        });
+    }
+
+    fn read(&self, bytes: usize) {
+        let max = self.ledger.request_max;
+        self.change(|load| load.half_read = load.half_read.saturating_add(bytes).min(max));
+    }
+
+    /// Ends the connection, whatever it waits for.
+    pub(crate) fn cut(&self) {
+        let wakers = {
+            let mut load = lock(&self.load);
+            load.is_cut = true;
+            [load.reader.take(), load.writer.take()]
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Returns once nothing was asked for so long; never for a WebSocket, which pings keep.
+    pub(crate) async fn idle_for(&self, time: Duration) {
+        loop {
+            let due = {
+                let load = lock(&self.load);
+                let is_busy = load.calls > 0 || self.is_websocket();
+                (!is_busy).then_some(load.last_request + time)
+            };
+            let now = Instant::now();
+            match due {
+                Some(due) if due <= now => return,
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => tokio::time::sleep_until(now + time).await,
+            }
+        }
+    }
+
+    /// Returns when the connection has ended.
+    pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ended = self.ended.subscribe();
+        async move {
+            // The sender is gone only when the connection is.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.ledger.change(self.weight(), 0);
+        lock(&self.ledger.connections).remove(&self.id);
+    }
+}
+
+/// A call that is being answered. When it is dropped it has been answered, or given up.
+pub(crate) struct Call {
+    connection: Arc<Connection>,
+    bytes: usize,
+    response: Option<usize>,
+}
+
+impl Call {
+    /// Ends the call with a response of so many bytes, `None` when none is sent.
+    pub(crate) fn answer(mut self, bytes: Option<usize>) {
+        self.response = bytes;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let (bytes, response) = (self.bytes, self.response);
+        self.connection.change(|load| {
+            load.calls = load.calls.saturating_sub(1);
+            load.last_request = Instant::now();
+            load.asked = load.asked.saturating_sub(bytes);
+            if let Some(response) = response {
+                load.answered = load.answered.saturating_add(bytes);
+                load.unwritten = load.unwritten.saturating_add(response);
+            }
+        });
+    }
+}
+
+/// A stream whose bytes are counted.
+pub(crate) struct Counted<Stream> {
+    stream: Stream,
+    connection: Arc<Connection>,
+    /// The first bytes that were read.
+    first: Vec<u8>,
+}
+
+/// How a connection begins that speaks HTTP/2 without having asked whether the server does.
+const HTTP2: &[u8] = b"PRI ";
+
+impl<Stream> Counted<Stream> {
+    /// Counts the bytes of a connection's stream.
+    pub(crate) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
+        Self {
+            stream,
+            connection,
+            first: Vec::with_capacity(HTTP2.len()),
+        }
+    }
+
+    fn refuse_cut(is_cut: bool) -> io::Result<()> {
+        if is_cut {
+            let reason = "the connection was cut";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason));
+        }
+        Ok(())
+    }
+
+    /// Notes who writes, so that a cut wakes it.
+    fn enter_write(&self, context: &Context<'_>) -> io::Result<()> {
+        let mut load = lock(&self.connection.load);
+        load.writer = Some(context.waker().clone());
+        Self::refuse_cut(load.is_cut)
+    }
+
+    fn leave_write(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.connection.wrote(*bytes);
+        }
+    }
+}
+
+impl<Stream> Drop for Counted<Stream> {
+    fn drop(&mut self) {
+        self.connection.ended.send_replace(true);
+    }
+}
+
+impl<Stream: AsyncRead + Unpin> AsyncRead for Counted<Stream> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        {
+            let mut load = lock(&this.connection.load);
+            Self::refuse_cut(load.is_cut)?;
+            load.reader = Some(context.waker().clone());
+            load.is_paused = !load.is_open();
+            if load.is_paused {
+                return Poll::Pending;
+            }
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if matches!(read, Poll::Ready(Ok(()))) {
+            let bytes = buffer.filled().get(before..).unwrap_or_default();
+            let missing = HTTP2.len().saturating_sub(this.first.len());
+            this.first.extend(bytes.iter().take(missing));
+            if this.first == HTTP2 {
+                // Its streams would not be bounded; neither browsers nor libraries speak it without TLS.
+                buffer.set_filled(before);
+                let reason = "HTTP/2 is not spoken here";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, reason)));
+            }
+            this.connection.read(bytes.len());
+        }
+        read
+    }
+}
+
+impl<Stream: AsyncWrite + Unpin> AsyncWrite for Counted<Stream> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.enter_write(context)?;
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.leave_write(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.enter_write(context)?;
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.leave_write(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.enter_write(context)?;
+        Pin::new(&mut this.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    const REQUEST_MAX: usize = 1_000;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_not_read_from_until_the_responses_have_left() {
+        let ledger = Ledger::new(usize::MAX, REQUEST_MAX);
+        let connection = ledger.connect(1);
+        let (mut client, server) = duplex(64);
+        let mut server = Counted::new(server, connection.clone());
+        client.write_all(b"ask").await.expect("there is room");
+        connection.begin(10).answer(Some(WAITING_BYTES_MAX));
+        let mut bytes = [0; 3];
+        {
+            let mut read = std::pin::pin!(server.read_exact(&mut bytes));
+            assert!(futures::poll!(&mut read).is_pending());
+        }
+        connection.wrote(WAITING_BYTES_MAX);
+        server.read_exact(&mut bytes).await.expect("it is open");
+        assert_eq!(&bytes, b"ask");
+        drop(server);
+        drop(connection);
+        assert_eq!(ledger.waiting(), 0);
+    }
+
+    #[test]
+    fn changes_from_many_threads_never_cut_a_connection_that_owes_little() {
+        let ledger = Ledger::new(10_000, REQUEST_MAX);
+        let connection = ledger.connect(1);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        connection.told(10);
+                        connection.wrote(10);
+                    }
+                });
+            }
+        });
+        assert!(!lock(&connection.load).is_cut);
+        assert_eq!(ledger.waiting(), signed(connection.weight()));
+    }
+
+    #[tokio::test]
+    async fn http2_is_refused_even_in_pieces() {
+        let connection = Ledger::new(usize::MAX, REQUEST_MAX).connect(1);
+        let (mut client, server) = duplex(1);
+        let mut server = Counted::new(server, connection);
+        let writing = tokio::spawn(async move { client.write_all(b"PRI * HTTP/2.0\r\n").await });
+        let read = server.read_to_end(&mut Vec::new()).await;
+        assert_eq!(
+            read.expect_err("refused").kind(),
+            io::ErrorKind::Unsupported
+        );
+        drop(server);
+        assert!(writing.await.expect("no panic").is_err());
+    }
+
+    #[tokio::test]
+    async fn calls_at_one_time_are_bounded_and_each_end_makes_room() {
+        let connection = Ledger::new(usize::MAX, REQUEST_MAX).connect(1);
+        let (mut client, server) = duplex(64);
+        let mut server = Counted::new(server, connection.clone());
+        client.write_all(b"ask").await.expect("there is room");
+        let mut calls: Vec<_> = (0..CALLS_MAX).map(|_| connection.begin(0)).collect();
+        let mut bytes = [0; 3];
+        let mut read = std::pin::pin!(server.read_exact(&mut bytes));
+        assert!(futures::poll!(&mut read).is_pending());
+        calls.pop();
+        read.await.expect("one call has ended");
+    }
+
+    #[tokio::test]
+    async fn when_too_much_waits_the_connection_that_owes_most_is_cut() {
+        let ledger = Ledger::new(100, REQUEST_MAX);
+        let [small, large] = [ledger.connect(1), ledger.connect(2)];
+        let (_client, stream) = duplex(64);
+        let mut small_stream = Counted::new(stream, small.clone());
+        let (_other_client, stream) = duplex(64);
+        let mut large_stream = Counted::new(stream, large.clone());
+        large.begin(10).answer(Some(80));
+        small.begin(10).answer(Some(1));
+        assert!(large_stream.write_all(b"x").await.is_err());
+        small_stream.write_all(b"x").await.expect("it is not cut");
+        drop((large_stream, large));
+        assert_eq!(ledger.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_never_finished_counts_up_to_its_greatest_length() {
+        let ledger = Ledger::new(usize::MAX, REQUEST_MAX);
+        let connection = ledger.connect(1);
+        connection.read(600);
+        connection.read(600);
+        assert_eq!(ledger.waiting(), signed(REQUEST_MAX));
+        connection.begin(7).answer(None);
+        assert_eq!(ledger.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn only_a_connection_without_calls_is_idle() {
+        let connection = Ledger::new(usize::MAX, REQUEST_MAX).connect(1);
+        let call = connection.begin(1);
+        let mut idle = std::pin::pin!(connection.idle_for(Duration::ZERO));
+        assert!(futures::poll!(&mut idle).is_pending());
+        drop(call);
+        idle.await;
+        connection.set_websocket();
+        let mut idle = std::pin::pin!(connection.idle_for(Duration::ZERO));
+        assert!(futures::poll!(&mut idle).is_pending());
+    }
+}

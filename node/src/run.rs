@@ -1,0 +1,152 @@
+//! `commonwatt` without a subcommand: a node.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use commonwatt_chain::SingleValidator;
+use commonwatt_keystore::{Keystore, KeystoreError, Purpose};
+use commonwatt_primitives::digest::Punctuality;
+
+use crate::{
+    args::{ChainArgs, MetricsArgs, RpcArgs, StorageArgs},
+    key::{PasswordArgs, Prompt},
+    paths::ChainFolder,
+    producer::Produced,
+    service::{self, Role, Service, ServiceConfig},
+    spec::ChainSpec,
+    stop::now_ms,
+};
+
+/// Longest name of a node, in characters.
+const NAME_CHARS_MAX: usize = 64;
+
+/// Runs a node.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "The node")]
+pub struct RunCommand {
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// Make blocks and vote. The keystore must hold the vote key that the chain knows this validator by
+    #[arg(long)]
+    validator: bool,
+    /// Name of this node in its log
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
+    #[command(flatten)]
+    password: PasswordArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_fit = !text.trim().is_empty()
+        && text.chars().count() <= NAME_CHARS_MAX
+        && !text.chars().any(char::is_control);
+    if is_fit {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a name has at most {NAME_CHARS_MAX} characters, all of them printable"
+        ))
+    }
+}
+
+impl RunCommand {
+    /// Runs until a signal comes.
+    pub fn run(self) -> Result<()> {
+        if let Some(file) = self.chain.spec_file() {
+            // Before a copy is put into the chain's folder.
+            service::verify_beginning(&ChainSpec::read(file)?)?;
+        }
+        let (folder, spec) = self.chain.open_or_create()?;
+        let role = self.role(&folder)?;
+        let mut service = Service::start(ServiceConfig {
+            spec: spec.clone(),
+            folder: folder.clone(),
+            database: self.storage.config(),
+            rpc: self.rpc.config(),
+            metrics: self.metrics.address(),
+            role,
+        })?;
+        let (best, _) = service.chain().best();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            node = self.name,
+            chain = spec.id,
+            genesis = ?service.chain().genesis_hash(),
+            best,
+            validator = self.validator,
+            folder = %folder.path().display(),
+            "the node runs"
+        );
+        let begins_in = spec.genesis.timing.genesis_ms.saturating_sub(now_ms());
+        if begins_in > 0 {
+            let seconds = Duration::from_millis(begins_in).as_secs();
+            tracing::info!(
+                seconds,
+                "the chain's first step has not begun; waiting for it"
+            );
+        }
+        service.inform();
+        service.produce(log_block)?;
+        let durable = service.run()?;
+        tracing::info!(best = durable, "stopped; everything is on disk");
+        Ok(())
+    }
+
+    fn role(&self, folder: &ChainFolder) -> Result<Role> {
+        if !self.validator {
+            return Ok(Role::Full);
+        }
+        let keystore = Keystore::open(folder.keystore(), self.password.read(Prompt::Known)?)?;
+        Ok(Role::Validator(Box::new(move |account, keys| {
+            let pair = keystore
+                .vote_pair(&keys.vote)?
+                .ok_or_else(|| KeystoreError::Missing {
+                    folder: keystore.folder().to_owned(),
+                    purpose: Purpose::Vote,
+                    public: keys.vote.0,
+                })?;
+            let public = pair.public();
+            let signer = Box::new(move |message: &[u8]| pair.sign(message));
+            Ok(SingleValidator::with_signer(account, keys, public, signer)?)
+        })))
+    }
+}
+
+/// Logs a block this node made.
+fn log_block(produced: Produced) {
+    let Produced {
+        step,
+        block,
+        punctuality,
+        took,
+    } = produced;
+    let late = punctuality == Punctuality::Late;
+    tracing::info!(
+        block = step.0,
+        hash = ?block.hash,
+        transactions = block.extrinsics,
+        late,
+        ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "made"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_printable() {
+        assert_eq!(parse_name("Dorfplatz 1"), Ok("Dorfplatz 1".into()));
+        for name in ["", "  ", "two\nlines", &"n".repeat(65)] {
+            assert!(parse_name(name).is_err(), "{name:?}");
+        }
+    }
+}

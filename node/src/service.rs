@@ -1,0 +1,333 @@
+//! A running node: its chain, the tasks round it, and their end.
+//!
+//! ## Order
+//! Start: the folder's lock, the database, the agreement, JSON-RPC, the block producer. Each needs the one before.
+//!
+//! End: the tasks (a block that is being made is stored first), JSON-RPC, the database, the lock. A signal, a task's
+//! request or a task's failure leads to the same end; only what is returned differs.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use commonwatt_chain::{Agreement, Chain, ChainConfig, SingleValidator};
+use commonwatt_executor::Executor;
+use commonwatt_metrics::About;
+use commonwatt_primitives::{AccountId, StepTiming, keys::SessionKeys};
+use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Services};
+use commonwatt_storage::{ChainDb, DbConfig};
+use tokio::runtime::Runtime;
+
+use crate::{
+    community,
+    paths::{ChainFolder, FolderLock},
+    producer::{self, Produced},
+    spec::{ChainSpec, ChainType},
+    stop::Stop,
+    supervisor::Supervisor,
+    threads,
+    watch::Watch,
+};
+
+/// How long requests that are still being answered may take at the end.
+const ENDING_MAX: Duration = Duration::from_secs(10);
+
+/// How a node runs.
+pub struct ServiceConfig {
+    /// The chain.
+    pub spec: ChainSpec,
+    /// Where it is kept.
+    pub folder: ChainFolder,
+    /// How it is kept.
+    pub database: DbConfig,
+    /// How JSON-RPC is served.
+    pub rpc: RpcConfig,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
+    /// Whether the node makes blocks.
+    pub role: Role,
+}
+
+/// Finds the secret of the vote key that the chain knows a validator by, and makes the agreement with it.
+pub type FindVoteKey = Box<dyn FnOnce(AccountId, &SessionKeys) -> Result<SingleValidator>>;
+
+/// What a node does on its chain.
+pub enum Role {
+    /// Makes blocks and makes them final.
+    Validator(FindVoteKey),
+    /// Checks and serves what others made.
+    Full,
+}
+
+impl Role {
+    /// Returns the role of the only validator of a development chain, whose key everybody knows.
+    pub fn developer() -> Self {
+        Self::Validator(Box::new(|account, keys| {
+            let vote = community::ed25519_key("//Alice");
+            Ok(SingleValidator::new(account, keys, vote)?)
+        }))
+    }
+
+    fn name(&self) -> NodeRole {
+        match self {
+            Self::Validator(_) => NodeRole::Authority,
+            Self::Full => NodeRole::Full,
+        }
+    }
+}
+
+/// Opens the chain of `spec` in a folder that the caller has locked; begins it there when there is none.
+pub fn open_chain(folder: &ChainFolder, spec: &ChainSpec, config: DbConfig) -> Result<Chain> {
+    let db = ChainDb::open(&folder.database(), config)?;
+    chain_on(db, spec)
+}
+
+/// Makes a chain of an open database.
+pub fn chain_on(db: ChainDb, spec: &ChainSpec) -> Result<Chain> {
+    let genesis = spec
+        .genesis
+        .build_storage()
+        .map_err(|error| anyhow!("{error}"))?;
+    Ok(Chain::open(
+        db,
+        Executor::new(),
+        genesis,
+        ChainConfig::default(),
+    )?)
+}
+
+/// Tells the chain who may make its blocks: its only validator. With several validators it stays without, and so takes
+/// no blocks.
+pub fn agree(chain: &mut Chain, role: Role) -> Result<()> {
+    let validators = chain.validators()?;
+    let agreement: Arc<dyn Agreement> = match (validators.as_slice(), role) {
+        ([(account, keys)], Role::Validator(find)) => Arc::new(find(account.clone(), keys)?),
+        ([(account, keys)], Role::Full) => {
+            Arc::new(SingleValidator::follower(account.clone(), keys))
+        }
+        (several, Role::Validator(_)) => bail!(
+            "this chain has {} validators, and this version makes blocks only for chains that have one: give the chain \
+             spec one validator, or start without --validator to serve what the database holds",
+            several.len()
+        ),
+        (several, Role::Full) => {
+            tracing::warn!(
+                validators = several.len(),
+                "this version agrees with a single validator only: the chain is served as it is, and takes no blocks"
+            );
+            return Ok(());
+        }
+    };
+    chain.set_agreement(agreement);
+    Ok(())
+}
+
+/// A node that runs.
+pub struct Service {
+    chain: Arc<Chain>,
+    timing: StepTiming,
+    is_validator: bool,
+    rpc: RpcServer,
+    watch: Watch,
+    tasks: Supervisor,
+    // Those below are dropped in this order, after all that use them.
+    runtime: Runtime,
+    _lock: FolderLock,
+}
+
+impl Service {
+    /// Opens the chain and serves it. No blocks are made yet.
+    pub fn start(config: ServiceConfig) -> Result<Self> {
+        let ServiceConfig {
+            spec,
+            folder,
+            database,
+            rpc,
+            metrics,
+            role,
+        } = config;
+        verify_beginning(&spec)?;
+        let lock = folder.lock()?;
+        let mut chain = open_chain(&folder, &spec, database)?;
+        let role_name = role.name();
+        agree(&mut chain, role)?;
+        let chain = Arc::new(chain);
+
+        let runtime = threads::start_async()?;
+        let mut tasks = Supervisor::new(runtime.handle().clone());
+        tasks.spawn("waiting for signals", ask_on_signal(tasks.stop().clone()));
+        let info = node_info(&spec, role_name);
+        let about = About {
+            name: info.name.clone(),
+            version: info.version.clone(),
+            chain_id: spec.id.clone(),
+            is_authority: role_name == NodeRole::Authority,
+        };
+        let watch = runtime.block_on(Watch::start(chain.clone(), &about, metrics))?;
+        let services = watch.lend(Services::default());
+        let rpc = runtime.block_on(commonwatt_rpc::start_with(
+            chain.clone(),
+            info,
+            rpc,
+            services,
+        ))?;
+        let (closed, stop) = (rpc.closed(), tasks.stop().clone());
+        tasks.spawn("JSON-RPC", async move {
+            tokio::select! {
+                () = closed => {}
+                () = stop.asked() => {}
+            }
+            Ok(())
+        });
+        Ok(Self {
+            chain,
+            timing: spec.genesis.timing,
+            is_validator: role_name == NodeRole::Authority,
+            rpc,
+            watch,
+            tasks,
+            runtime,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the chain.
+    pub fn chain(&self) -> &Arc<Chain> {
+        &self.chain
+    }
+
+    /// Returns where JSON-RPC is served.
+    pub fn rpc_url(&self) -> String {
+        format!("ws://{}", self.rpc.local_addr())
+    }
+
+    /// Returns where metrics are served, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.watch.metrics_address()
+    }
+
+    /// Has a line logged every few seconds that says where the node is.
+    pub fn inform(&mut self) {
+        let _entered = self.runtime.enter();
+        self.watch.inform();
+    }
+
+    /// Returns what asks the node to stop.
+    pub fn stop(&self) -> &Stop {
+        self.tasks.stop()
+    }
+
+    /// Returns the node's tasks, to add to them.
+    pub fn tasks(&mut self) -> &mut Supervisor {
+        &mut self.tasks
+    }
+
+    /// Waits for something asynchronous.
+    pub fn block_on<Output>(&self, future: impl Future<Output = Output>) -> Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Begins to make blocks, each of them told to `after`; a node that is no validator watches the clock instead.
+    pub fn produce(&mut self, after: impl FnMut(Produced) + Send + 'static) -> Result<()> {
+        let (chain, timing, stop) = (self.chain.clone(), self.timing, self.stop().clone());
+        if self.is_validator {
+            self.tasks.spawn_thread("making blocks", move || {
+                Ok(producer::run(&chain, &timing, &stop, after)?)
+            })
+        } else {
+            self.tasks.spawn_thread("watching the clock", move || {
+                producer::watch_clock(&chain, &timing, &stop);
+                Ok(())
+            })
+        }
+    }
+
+    /// Runs until somebody asks to stop, ends everything in order, and returns the number of the last block on disk.
+    ///
+    /// # Errors
+    /// What went wrong first, if that is why it ended.
+    pub fn run(self) -> Result<u32> {
+        let Self {
+            chain,
+            rpc,
+            watch,
+            tasks,
+            runtime,
+            _lock,
+            ..
+        } = self;
+        tasks.wait();
+        tracing::info!("stopping");
+        let result = tasks.end();
+        runtime.block_on(rpc.stop());
+        drop(watch);
+        let flushed = chain.db().flush();
+        let durable = chain.db().durable_number();
+        drop(chain);
+        // Requests that are still being answered hold the chain; it closes with the last of them.
+        runtime.shutdown_timeout(ENDING_MAX);
+        result?;
+        flushed.context("the last blocks could not be written")?;
+        Ok(durable)
+    }
+}
+
+/// Refuses to run a chain whose first step was never decided: it would make a block for every step since 1970.
+pub fn verify_beginning(spec: &ChainSpec) -> Result<()> {
+    if spec.genesis.timing.genesis_ms == 0 {
+        bail!(
+            "the chain spec does not say when step 1 begins: set genesis.timing.genesisMs to milliseconds since \
+             1970-01-01 UTC (`date +%s000` prints the present), the same on every node, and start again"
+        );
+    }
+    Ok(())
+}
+
+/// Asks everybody to stop at Ctrl-C, when the terminal is closed, or when a supervisor ends the process; a second signal
+/// ends the process at once, which loses no block that was announced.
+async fn ask_on_signal(stop: Stop) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut signals = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => SIGINT,
+            _ = terminate.recv() => SIGTERM,
+            _ = hangup.recv() => SIGHUP,
+        }
+    };
+    tokio::select! {
+        _ = signals() => {}
+        () = stop.asked() => {}
+    }
+    stop.ask();
+    tokio::spawn(async move {
+        let number = signals().await;
+        tracing::warn!("a second signal: ending at once");
+        std::process::exit(SIGNALLED + number);
+    });
+    Ok(())
+}
+
+/// What a shell reports for a process that a signal ended, less the signal's number.
+const SIGNALLED: i32 = 128;
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+fn node_info(spec: &ChainSpec, role: NodeRole) -> NodeInfo {
+    NodeInfo {
+        name: "commonwatt".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        chain_name: spec.name.clone(),
+        chain_id: Some(spec.id.clone()),
+        chain_type: match spec.chain_type {
+            ChainType::Development => commonwatt_rpc::ChainType::Development,
+            ChainType::Local => commonwatt_rpc::ChainType::Local,
+            ChainType::Live => commonwatt_rpc::ChainType::Live,
+        },
+        properties: spec.properties.clone(),
+        roles: vec![role],
+    }
+}
