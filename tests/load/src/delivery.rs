@@ -59,7 +59,11 @@ impl Subscribers {
         let subscribe = (0..count).map(|_| async {
             let client = endpoint.connect().await?;
             let heads: Subscription<Head> = client
-                .subscribe("chain_subscribeNewHeads", rpc_params![], "chain_unsubscribeNewHeads")
+                .subscribe(
+                    "chain_subscribeNewHeads",
+                    rpc_params![],
+                    "chain_unsubscribeNewHeads",
+                )
                 .await?;
             anyhow::Ok((client, heads))
         });
@@ -119,7 +123,11 @@ async fn follow(
         if let (false, Ok(step)) = (is_first, u32::from_str_radix(number, 16)) {
             let due = UNIX_EPOCH + Duration::from_millis(timing.settles_at_ms(Step(step)));
             let after_due = now.duration_since(due).unwrap_or_default();
-            told.lock().push(Told { step, at, after_due });
+            told.lock().push(Told {
+                step,
+                at,
+                after_due,
+            });
         }
         is_first = false;
     }

@@ -91,7 +91,10 @@ impl Node {
             let announcements = announcements.clone();
             move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    if let Some(url) = line.split_whitespace().find(|word| word.starts_with("ws://")) {
+                    if let Some(url) = line
+                        .split_whitespace()
+                        .find(|word| word.starts_with("ws://"))
+                    {
                         // Nobody waits for a second one.
                         let _ = found.send(url.to_owned());
                     }
@@ -131,7 +134,13 @@ impl Node {
         let kib = |field: &str| {
             status
                 .lines()
-                .find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse().ok())
+                .find_map(|line| {
+                    line.strip_prefix(field)?
+                        .split_whitespace()
+                        .next()?
+                        .parse()
+                        .ok()
+                })
                 .ok_or_else(|| anyhow!("/proc does not tell {field}"))
         };
         let stat = std::fs::read_to_string(folder.join("stat")).context("the node ended")?;
@@ -168,7 +177,9 @@ impl Node {
         thread::spawn(move || {
             // A node that does not stop is killed, which ends the wait below.
             if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+                let _ = Command::new("kill")
+                    .args(["-KILL", &pid.to_string()])
+                    .status();
             }
             drop(announcements);
         });
@@ -191,7 +202,11 @@ impl Drop for Node {
 
 /// Returns the step of a line like `step    12  Mon 10:45  generated …`.
 fn announced_step(line: &str) -> Option<u32> {
-    line.strip_prefix("step ")?.split_whitespace().next()?.parse().ok()
+    line.strip_prefix("step ")?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Returns the sum of user and system time; the process' name, in parentheses, may hold anything.
@@ -215,8 +230,14 @@ mod tests {
 
     #[test]
     fn only_lines_about_a_step_announce_one() {
-        assert_eq!(announced_step("step    12  Mon 10:45  generated 1 Wh"), Some(12));
-        assert_eq!(announced_step("            block 0x12, 58 transactions"), None);
+        assert_eq!(
+            announced_step("step    12  Mon 10:45  generated 1 Wh"),
+            Some(12)
+        );
+        assert_eq!(
+            announced_step("            block 0x12, 58 transactions"),
+            None
+        );
         assert_eq!(announced_step("steps of 2 s"), None);
     }
 }

@@ -126,13 +126,17 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn nonce_of(client: &WsClient, pair: &ed25519::Pair) -> Result<u32> {
     let account = account(pair).to_string();
-    Ok(client.request("system_accountNextIndex", rpc_params![account]).await?)
+    Ok(client
+        .request("system_accountNextIndex", rpc_params![account])
+        .await?)
 }
 
 impl Fleet {
@@ -166,7 +170,10 @@ impl Fleet {
             });
             let transaction = sign_ed25519(call, nonce, &endpoint.context, &dso);
             let _: Hash = client
-                .request("author_submitExtrinsic", rpc_params![hexadecimal(&transaction)])
+                .request(
+                    "author_submitExtrinsic",
+                    rpc_params![hexadecimal(&transaction)],
+                )
                 .await
                 .context("a meter could not be put into service")?;
             nonce = nonce.saturating_add(1);
@@ -251,10 +258,14 @@ impl Fleet {
                 break;
             }
             let block = next_head(&mut heads).await?;
-            total = total.saturating_add(find_readings(&watcher, block, &pending, &mut to_block).await?);
+            total = total
+                .saturating_add(find_readings(&watcher, block, &pending, &mut to_block).await?);
         }
         let lost = pending.lock().len();
-        ensure!(lost == 0, "{lost} readings that the node took came into none of {DRAIN_BLOCKS} blocks");
+        ensure!(
+            lost == 0,
+            "{lost} readings that the node took came into none of {DRAIN_BLOCKS} blocks"
+        );
         self.found = self.found.saturating_add(total);
 
         let steady = in_blocks.get(WARM_UP_BLOCKS..).unwrap_or_default();
@@ -285,8 +296,9 @@ impl Fleet {
         let answers = questions.map(|(meter, step)| {
             let client = &client;
             async move {
-                let reading: Option<Reading> =
-                    client.request("energy_reading", rpc_params![meter, step]).await?;
+                let reading: Option<Reading> = client
+                    .request("energy_reading", rpc_params![meter, step])
+                    .await?;
                 anyhow::Ok(reading.map_or(0, |reading| reading.energy))
             }
         });
@@ -337,11 +349,15 @@ impl Gateway {
                     due += interval;
                 }
                 let count = devices.len().max(1);
-                let device = devices.get_mut(turn % count).ok_or_else(|| anyhow!("no devices"))?;
+                let device = devices
+                    .get_mut(turn % count)
+                    .ok_or_else(|| anyhow!("no devices"))?;
                 turn = turn.wrapping_add(1);
                 let step = endpoint.timing.step_at(now_ms());
                 let transaction = device.sign(step, &endpoint.context);
-                pending.lock().insert(Blake2Hasher::hash(&transaction), Instant::now());
+                pending
+                    .lock()
+                    .insert(Blake2Hasher::hash(&transaction), Instant::now());
                 running.push(submit(&client, transaction, &counters));
                 continue;
             }
@@ -375,8 +391,9 @@ async fn submit(client: &WsClient, transaction: Vec<u8>, counters: &Counters) ->
     let encoded = hexadecimal(&transaction);
     for _ in 0..BUSY_TRIES {
         let asked = Instant::now();
-        let answer: Result<Hash, Error> =
-            client.request("author_submitExtrinsic", rpc_params![&encoded]).await;
+        let answer: Result<Hash, Error> = client
+            .request("author_submitExtrinsic", rpc_params![&encoded])
+            .await;
         match answer {
             Ok(_) => {
                 counters.taken.fetch_add(1, Ordering::Relaxed);
@@ -403,13 +420,23 @@ struct Head {
 
 async fn follow_heads(client: &WsClient) -> Result<Subscription<Head>> {
     Ok(client
-        .subscribe("chain_subscribeNewHeads", rpc_params![], "chain_unsubscribeNewHeads")
+        .subscribe(
+            "chain_subscribeNewHeads",
+            rpc_params![],
+            "chain_unsubscribeNewHeads",
+        )
         .await?)
 }
 
 async fn next_head(heads: &mut Subscription<Head>) -> Result<u32> {
-    let head = heads.next().await.ok_or_else(|| anyhow!("the subscription ended"))??;
-    Ok(u32::from_str_radix(head.number.trim_start_matches("0x"), 16)?)
+    let head = heads
+        .next()
+        .await
+        .ok_or_else(|| anyhow!("the subscription ended"))??;
+    Ok(u32::from_str_radix(
+        head.number.trim_start_matches("0x"),
+        16,
+    )?)
 }
 
 /// Returns how many pending readings a block holds, which then are pending no more.
@@ -428,7 +455,9 @@ async fn find_readings(
         extrinsics: Vec<String>,
     }
     let heard = Instant::now();
-    let hash: Hash = client.request("chain_getBlockHash", rpc_params![number]).await?;
+    let hash: Hash = client
+        .request("chain_getBlockHash", rpc_params![number])
+        .await?;
     let block: Signed = client.request("chain_getBlock", rpc_params![hash]).await?;
     let mut found = 0_u64;
     for extrinsic in &block.block.extrinsics {

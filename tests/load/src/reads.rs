@@ -48,14 +48,18 @@ pub async fn measure(endpoint: &Endpoint, connections: usize, duration: Duration
                 if asked >= until {
                     break;
                 }
-                let _: Option<String> = client.request("state_getStorage", rpc_params![key]).await?;
+                let _: Option<String> =
+                    client.request("state_getStorage", rpc_params![key]).await?;
                 latencies.add(asked.elapsed());
             }
             anyhow::Ok(latencies)
         }
     });
     let mut all = Latencies::default();
-    try_join_all(read).await?.into_iter().for_each(|some| all.append(some));
+    try_join_all(read)
+        .await?
+        .into_iter()
+        .for_each(|some| all.append(some));
     let elapsed = began.elapsed();
     let latency = all.summarize();
     Ok(Reads {

@@ -74,7 +74,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (alone, together) = (&self.alone, &self.together);
         let times = |summary: &Summary| {
-            format!("{} / {} / {}", ms(summary.p50_us), ms(summary.p99_us), ms(summary.max_us))
+            format!(
+                "{} / {} / {}",
+                ms(summary.p50_us),
+                ms(summary.p99_us),
+                ms(summary.max_us)
+            )
         };
         let rate = |rate: f64| format!("{rate:.0} /s");
         writeln!(
@@ -94,7 +99,12 @@ impl fmt::Display for Report {
             times(&alone.reads.latency),
             times(&together.reads.latency),
         )?;
-        row(f, "values read", rate(alone.reads.per_second), rate(together.reads.per_second))?;
+        row(
+            f,
+            "values read",
+            rate(alone.reads.per_second),
+            rate(together.reads.per_second),
+        )?;
         row(
             f,
             "`author_submitExtrinsic`",
