@@ -166,8 +166,10 @@ impl Completions {
 impl ExportChainSpec {
     fn run(self) -> Result<()> {
         let community = commonwatt_community_data::Community::demo()?;
-        print!("{}", community::dev_spec(&community, self.key).to_json());
-        Ok(())
+        let spec = community::dev_spec(&community, self.key).to_json();
+        io::stdout()
+            .write_all(spec.as_bytes())
+            .context("cannot print the chain spec")
     }
 }
 

@@ -41,7 +41,7 @@ pub struct DevCommand {
     #[arg(long, value_enum, value_name = "KEY")]
     key: Option<KeyKind>,
     /// Stop after this many blocks
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
     #[command(flatten)]
     storage: StorageArgs,

@@ -48,7 +48,10 @@ pub struct LogFilter {
 
 /// Starts logging. `filter` is a list of `target=level`; the environment's `RUST_LOG` is used when it is `None`.
 pub fn start(filter: Option<&str>, format: LogFormat) -> Result<()> {
-    let from_environment = std::env::var("RUST_LOG").ok();
+    // Set to nothing it would leave errors alone in the log.
+    let from_environment = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|directives| !directives.trim().is_empty());
     let directives = filter.or(from_environment.as_deref()).unwrap_or(QUIET);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let has_colors = io::stderr().is_terminal() && !no_color;

@@ -105,8 +105,8 @@ pub fn agree(chain: &mut Chain, role: Role) -> Result<()> {
             Arc::new(SingleValidator::follower(account.clone(), keys))
         }
         (several, Role::Validator(_)) => bail!(
-            "this chain has {} validators, and this version makes blocks only for chains that have one: give the chain \
-             spec one validator, or start without --validator to serve what the database holds",
+            "this chain has {} validators, and this version makes blocks only for chains that have one: before the first \
+             block give the chain spec one validator; start without --validator to serve what the database holds",
             several.len()
         ),
         (several, Role::Full) => {
@@ -276,7 +276,8 @@ pub fn verify_beginning(spec: &ChainSpec) -> Result<()> {
     if spec.genesis.timing.genesis_ms == 0 {
         bail!(
             "the chain spec does not say when step 1 begins: set genesis.timing.genesisMs to milliseconds since \
-             1970-01-01 UTC (`date +%s000` prints the present), the same on every node, and start again"
+             1970-01-01 UTC (`date +%s000` prints the present), the same on every node, and take the spec over with \
+             `commonwatt init --chain FILE`"
         );
     }
     Ok(())

@@ -54,12 +54,12 @@ pub type ReadHeader = fn(&[u8]) -> Option<HeaderFacts>;
 /// Why a block is to be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Its author proposes it: timeliness counts.
+    /// Its author proposes it, or somebody whose proof of lock is not known here: timeliness counts.
     Fresh {
         /// The round it is proposed in.
         round: u32,
     },
-    /// Two thirds have prevoted it before: timeliness does not count.
+    /// Two thirds have prevoted it, as this node knows: timeliness does not count.
     Reproposed {
         /// The round it is proposed in.
         round: u32,

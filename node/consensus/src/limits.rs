@@ -32,6 +32,9 @@ pub const PEERS_MAX: usize = 1024;
 /// it is fetched like any block that was missed.
 pub const BLOCKS_HELD_MAX: usize = 8;
 
+/// Copies of one block with other bodies that wait while a first one is executed, of one peer each.
+pub const SPARE_COPIES_MAX: usize = 3;
+
 /// Bytes of one entry of the write-ahead log: the largest holds a block.
 pub const WAL_ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 

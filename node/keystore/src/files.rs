@@ -45,8 +45,8 @@ pub enum FileError {
     },
     /// Others can put files into the folder.
     #[error(
-        "others than its owner can write to the folder {path} (mode {mode:04o}): run `chmod 700 '{path}'` and check \
-         the keys in it"
+        "others than its owner can write to the folder {path} (mode {mode:04o}): if it is for keys alone, run \
+         `chmod 700 '{path}'` and check the keys in it; if it is shared, like /tmp, name another"
     )]
     FolderExposed {
         /// The folder.

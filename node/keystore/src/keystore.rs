@@ -147,7 +147,7 @@ pub enum KeystoreError {
     /// The key is there already; it was left as it is.
     #[error(
         "the {purpose} key 0x{} is in the keystore already ({path}) and was left as it is: nothing is to be done, \
-         or remove that file first to store it anew",
+         or move that file away first to store it anew",
         hex::encode(public)
     )]
     Exists {
@@ -316,7 +316,10 @@ impl Keystore {
         let content = match &self.password {
             None => to_json_string(secret.expose()),
             Some(password) => Account::new(pair, Some(password), None, SS58_ANY)
-                .map_err(|error| damaged(&path, &error))?
+                .map_err(|error| match error {
+                    AccountError::Entropy(error) => KeystoreError::Entropy(error),
+                    error => damaged(&path, &error),
+                })?
                 .to_json(),
         };
         match files::write_private(&path, &content) {

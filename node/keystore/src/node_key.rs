@@ -83,9 +83,10 @@ impl NodeKey {
 
     /// Writes the key to a new file, with its folder; refuses to overwrite one.
     pub fn write(&self, path: &Path) -> Result<(), NodeKeyError> {
+        // One that is there may be shared, like /tmp: the file in it is private all the same.
         if let Some(folder) = path
             .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
+            .filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
         {
             files::create_private_folder(folder)?;
         }

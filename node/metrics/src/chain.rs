@@ -140,7 +140,8 @@ impl ChainFigures {
             closure_to_final,
             heads_missed: registrar.counter(
                 "commonwatt_metrics_blocks_missed_total",
-                "Blocks that came so fast that they are missing in the figures on readings and energy",
+                "Blocks that came so fast that they are missing in the figures on readings, energy, lateness and failed \
+                 extrinsics",
             )?,
             block_extrinsics: registrar.gauge(
                 "commonwatt_block_extrinsics",

@@ -14,7 +14,7 @@ const ROLE_FULL: i64 = 1;
 /// Substrate's bit of a node that makes blocks.
 const ROLE_AUTHORITY: i64 = 4;
 
-/// Figures of the process. Those that Linux tells stay away elsewhere.
+/// Figures of the process. Those that Linux tells stay 0 elsewhere.
 pub(crate) struct NodeFigures {
     resident_bytes: IntGauge,
     threads: IntGauge,

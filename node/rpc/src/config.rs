@@ -88,13 +88,14 @@ pub struct RpcConfig {
     pub max_unread_messages: u32,
     /// Requests that work on the chain at one time; 8 by default.
     pub max_running: u32,
-    /// Requests that wait for their turn to do so; 1 024 by default. Further ones are refused as "busy".
+    /// Requests that wait for their turn to do so; 8 192 by default. Further ones are refused as "busy".
     pub max_waiting: u32,
     /// How long a request may take, its time of waiting included; 30 s by default. The work of one that takes longer
     /// goes on, and counts as running until it is done.
     pub max_answer_time: Duration,
-    /// Bytes of requests and responses that wait in memory, over all connections; 256 MiB by default. Beyond that the
-    /// connection that owes most is cut; one alone is not read from while it has 32 MiB waiting.
+    /// Bytes of requests and responses that wait in memory, over all connections; 128 MiB by default, for which
+    /// the process takes several times as much. Beyond that the connection that owes most is cut; one alone is not
+    /// read from while it has 16 MiB waiting.
     pub max_waiting_bytes: usize,
     /// Time between two WebSocket pings; 20 s by default. Who answers none for three of them is disconnected.
     pub ping_interval: Duration,
@@ -118,9 +119,9 @@ impl Default for RpcConfig {
             max_batch: 256,
             max_unread_messages: 64,
             max_running: 8,
-            max_waiting: 1_024,
+            max_waiting: 8_192,
             max_answer_time: Duration::from_secs(30),
-            max_waiting_bytes: 256 * 1024 * 1024,
+            max_waiting_bytes: 128 * 1024 * 1024,
             ping_interval: Duration::from_secs(20),
             keep_alive: Duration::from_secs(30),
         }

@@ -26,10 +26,11 @@ use tokio::{
 
 use crate::chain_head::Follow;
 
-/// Calls of one connection that are being answered at one time, a batch being one. Further ones are not read.
-const CALLS_MAX: usize = 256;
+/// Calls of one connection that are being answered at one time, a batch being one. Further ones are not read. All
+/// connections together fit among the requests that may wait for a worker, so that one cannot keep the others out.
+const CALLS_MAX: usize = 32;
 /// Bytes of requests and responses of one connection that may wait before no more is read from it.
-const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Locks what no code can leave half written.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,13 +104,14 @@ impl Ledger {
             .iter()
             .map(|connection| (connection.weight(), connection))
             .max_by_key(|(weight, _)| *weight);
-        if let Some((weight, connection)) = heaviest {
+        if let Some((weight, connection)) = heaviest
+            && connection.cut()
+        {
             tracing::warn!(
                 connection = connection.id,
                 bytes = weight,
                 "a JSON-RPC connection was cut: it asks and does not read, and too much waits in memory"
             );
-            connection.cut();
         }
     }
 }
@@ -157,7 +159,11 @@ impl Default for Load {
 }
 
 impl Load {
+    /// Returns what waits. What a cut connection still holds is on its way out.
     fn bytes(&self) -> usize {
+        if self.is_cut {
+            return 0;
+        }
         [self.asked, self.answered, self.unwritten, self.half_read]
             .into_iter()
             .fold(0, usize::saturating_add)
@@ -165,7 +171,8 @@ impl Load {
 
     /// Returns whether more may be read.
     fn is_open(&self) -> bool {
-        self.calls < CALLS_MAX && self.bytes() - self.half_read <= WAITING_BYTES_MAX
+        let waiting = self.bytes().saturating_sub(self.half_read);
+        self.calls < CALLS_MAX && waiting <= WAITING_BYTES_MAX
     }
 }
 
@@ -260,14 +267,14 @@ impl Connection {
         self.change(|load| load.half_read = load.half_read.saturating_add(bytes).min(max));
     }
 
-    /// Ends the connection, whatever it waits for.
-    pub(crate) fn cut(&self) {
-        let wakers = {
-            let mut load = lock(&self.load);
-            load.is_cut = true;
-            [load.reader.take(), load.writer.take()]
-        };
+    /// Ends the connection, whatever it waits for; returns whether that is new.
+    pub(crate) fn cut(&self) -> bool {
+        let (was_cut, wakers) = self.change(|load| {
+            let was_cut = std::mem::replace(&mut load.is_cut, true);
+            (was_cut, [load.reader.take(), load.writer.take()])
+        });
         wakers.into_iter().flatten().for_each(Waker::wake);
+        !was_cut
     }
 
     /// Returns once nothing was asked for so long; never for a WebSocket, which pings keep.
@@ -339,7 +346,12 @@ pub(crate) struct Counted<Stream> {
     connection: Arc<Connection>,
     /// The first bytes that were read.
     first: Vec<u8>,
+    /// Whether something was read that others may not have taken up yet.
+    has_read: bool,
 }
+
+/// Bytes that are read at a time: some dozens of the shortest requests.
+const READ_BYTES_MAX: usize = 2 * 1024;
 
 /// How a connection begins that speaks HTTP/2 without having asked whether the server does.
 const HTTP2: &[u8] = b"PRI ";
@@ -351,6 +363,7 @@ impl<Stream> Counted<Stream> {
             stream,
             connection,
             first: Vec::with_capacity(HTTP2.len()),
+            has_read: false,
         }
     }
 
@@ -370,8 +383,13 @@ impl<Stream> Counted<Stream> {
     }
 
     fn leave_write(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.connection.wrote(*bytes);
+        match written {
+            Poll::Ready(Ok(bytes)) => self.connection.wrote(*bytes),
+            // Nobody reads any more. Whoever is not read from would not notice otherwise.
+            Poll::Ready(Err(_)) => {
+                self.connection.cut();
+            }
+            Poll::Pending => {}
         }
     }
 }
@@ -398,19 +416,27 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Counted<Stream> {
                 return Poll::Pending;
             }
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if std::mem::take(&mut this.has_read) {
+            // What was read is taken up by other tasks: they go first, so that their calls are counted.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut bytes = [0; READ_BYTES_MAX];
+        let wanted = bytes.len().min(buffer.remaining());
+        let mut part = ReadBuf::new(bytes.get_mut(..wanted).unwrap_or_default());
+        let read = Pin::new(&mut this.stream).poll_read(context, &mut part);
         if matches!(read, Poll::Ready(Ok(()))) {
-            let bytes = buffer.filled().get(before..).unwrap_or_default();
+            let bytes = part.filled();
             let missing = HTTP2.len().saturating_sub(this.first.len());
             this.first.extend(bytes.iter().take(missing));
             if this.first == HTTP2 {
                 // Its streams would not be bounded; neither browsers nor libraries speak it without TLS.
-                buffer.set_filled(before);
                 let reason = "HTTP/2 is not spoken here";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, reason)));
             }
+            this.has_read = true;
             this.connection.read(bytes.len());
+            buffer.put_slice(bytes);
         }
         read
     }
@@ -500,6 +526,38 @@ mod tests {
         });
         assert!(!lock(&connection.load).is_cut);
         assert_eq!(ledger.waiting(), signed(connection.weight()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_can_no_longer_be_written_to_is_not_waited_for() {
+        let ledger = Ledger::new(usize::MAX, REQUEST_MAX);
+        let connection = ledger.connect(1);
+        let (client, server) = duplex(8);
+        let (mut reader, mut writer) = tokio::io::split(Counted::new(server, connection.clone()));
+        connection.begin(1).answer(Some(WAITING_BYTES_MAX));
+        let mut bytes = [0; 3];
+        let mut read = std::pin::pin!(reader.read_exact(&mut bytes));
+        assert!(futures::poll!(&mut read).is_pending());
+        drop(client);
+        assert!(writer.write_all(b"an answer").await.is_err());
+        assert!(read.await.is_err());
+        assert_eq!(ledger.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn little_is_read_at_a_time_and_others_go_first_before_more_is() {
+        let connection = Ledger::new(usize::MAX, REQUEST_MAX).connect(1);
+        let (mut client, server) = duplex(4 * READ_BYTES_MAX);
+        let mut server = Counted::new(server, connection);
+        client
+            .write_all(&[1; 3 * READ_BYTES_MAX])
+            .await
+            .expect("there is room");
+        let mut bytes = [0; 3 * READ_BYTES_MAX];
+        assert_eq!(server.read(&mut bytes).await.expect("open"), READ_BYTES_MAX);
+        let mut more = std::pin::pin!(server.read(&mut bytes));
+        assert!(futures::poll!(&mut more).is_pending());
+        assert_eq!(more.await.expect("open"), READ_BYTES_MAX);
     }
 
     #[tokio::test]

@@ -83,10 +83,18 @@ impl CheckBlock {
             chain
                 .executor()
                 .call(&state, "RegistryApi_validators", ())?;
+        let [(account, keys)] = validators.as_slice() else {
+            bail!(
+                "block {number} cannot be checked: at that height the chain has {} validators, and this version knows the \
+                 agreement of one only",
+                validators.len()
+            );
+        };
+        let agreement = SingleValidator::follower(account.clone(), keys);
         let began = Instant::now();
         let extrinsics = block.body.len();
         let header = block.header.clone();
-        verify(chain.executor(), &state, &validators, block).with_context(|| {
+        verify(chain.executor(), &state, &agreement, block).with_context(|| {
             format!(
                 "block {number} ({hash:?}) is not right: check the disk, restore the database from a copy, and tell the \
                  developers if it happens again"
@@ -108,7 +116,7 @@ impl CheckBlock {
 fn verify(
     executor: &Executor,
     state: &State,
-    validators: &[(AccountId, SessionKeys)],
+    agreement: &SingleValidator,
     block: StoredBlock,
 ) -> Result<()> {
     let StoredBlock {
@@ -116,13 +124,6 @@ fn verify(
         body,
         justification,
     } = block;
-    let [(account, keys)] = validators else {
-        bail!(
-            "the chain has {} validators, and this version knows the agreement of one only",
-            validators.len()
-        );
-    };
-    let agreement = SingleValidator::follower(account.clone(), keys);
     let (number, hash) = (*header.number(), header.hash());
     let (unsealed, seal) = take_seal(header)?;
     agreement.verify_author(&unsealed, &seal)?;

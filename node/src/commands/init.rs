@@ -1,15 +1,16 @@
 //! `commonwatt init`: sets a node up.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use commonwatt_keystore::{Keystore, NodeKey, Protection, Purpose, StoredKey};
 use commonwatt_primitives::keys::SessionKeys;
+use commonwatt_runtime::Hash;
 use commonwatt_storage::{ChainDb, OpenError};
 use tempfile::NamedTempFile;
 
@@ -114,25 +115,29 @@ fn take_spec(folder: &ChainFolder, spec: &ChainSpec) -> Result<&'static str> {
         false => NEW,
         true if ChainSpec::read(&path).ok().as_ref() == Some(spec) => return Ok(KEPT),
         true => {
-            let same_chain = || -> Result<bool> {
-                Ok(ChainSpec::read(&path)?.genesis_hash()? == spec.genesis_hash()?)
-            };
-            let is_same = same_chain().unwrap_or(false);
-            ensure!(
-                is_same || !has_blocks(folder),
-                "{} holds blocks of another chain with the id {:?}: give the new spec another id, or remove those blocks \
-                 with `commonwatt purge-chain --chain {}` first",
-                folder.path().display(),
-                spec.id,
-                spec.id
-            );
-            if is_same {
+            let genesis = spec.genesis_hash()?;
+            let kept = ChainSpec::read(&path).and_then(|kept| kept.genesis_hash());
+            if kept.is_ok_and(|kept| kept == genesis) {
                 MENDED
             } else {
-                if folder.database().exists() {
-                    purge_chain::remove_content(&folder.database())?;
+                match find_blocks(folder, genesis) {
+                    Blocks::OfThisChain => MENDED,
+                    Blocks::None => {
+                        if folder.database().exists() {
+                            purge_chain::remove_content(&folder.database())
+                                .context("cannot remove block 0 of the earlier spec")?;
+                        }
+                        REPLACED
+                    }
+                    Blocks::Others => bail!(
+                        "{} holds blocks of another chain with the id {:?}, or some that cannot be read: give the new spec \
+                         another id; or keep a copy of that folder, and remove them with \
+                         `commonwatt purge-chain --chain {}` first",
+                        folder.path().display(),
+                        spec.id,
+                        spec.id
+                    ),
                 }
-                REPLACED
             }
         }
     };
@@ -140,12 +145,33 @@ fn take_spec(folder: &ChainFolder, spec: &ChainSpec) -> Result<&'static str> {
     Ok(how)
 }
 
-/// Returns whether there is more than block 0, or something that cannot be looked into.
-fn has_blocks(folder: &ChainFolder) -> bool {
+/// What a chain's folder holds beside the spec.
+#[derive(Debug, PartialEq, Eq)]
+enum Blocks {
+    /// None, or block 0 of another chain alone.
+    None,
+    /// Those of the chain that the spec begins.
+    OfThisChain,
+    /// Those of another chain, or something that cannot be looked into.
+    Others,
+}
+
+/// Finds out what the folder holds, seen from a spec whose block 0 has the hash `genesis`.
+fn find_blocks(folder: &ChainFolder, genesis: Hash) -> Blocks {
     match ChainDb::open_as_it_is(&folder.database()) {
-        Ok(db) => db.best().0 > 0,
-        Err(OpenError::NoDatabase { .. }) => false,
-        Err(_) => true,
+        Ok(db) if db.genesis_hash() == genesis => Blocks::OfThisChain,
+        Ok(db) if db.best().0 == 0 => Blocks::None,
+        // Without its marker a database may still hold everything.
+        Err(OpenError::NoDatabase { .. }) if is_empty(&folder.database()) => Blocks::None,
+        Ok(_) | Err(_) => Blocks::Others,
+    }
+}
+
+/// Returns whether a folder holds nothing, or is not there.
+fn is_empty(folder: &Path) -> bool {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -250,6 +276,17 @@ impl Made {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_into_may_be_blocks() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = ChainFolder::create(base.path(), "village").unwrap();
+        assert_eq!(find_blocks(&folder, Hash::zero()), Blocks::None);
+        fs::create_dir_all(folder.database().join("sled")).unwrap();
+        assert_eq!(find_blocks(&folder, Hash::zero()), Blocks::Others);
+        fs::remove_dir(folder.database().join("sled")).unwrap();
+        assert_eq!(find_blocks(&folder, Hash::zero()), Blocks::None);
+    }
 
     #[test]
     fn the_node_key_is_made_once() {

@@ -45,7 +45,8 @@ impl PurgeChain {
         remove_content(&database)
             .with_context(|| format!("cannot remove all of {}; try again", database.display()))?;
         println!(
-            "Removed the database in {}. Keys and chain spec are left; the next start begins with block 0.",
+            "Removed the database in {}. Keys and chain spec are left. The next start begins with block 0, and a validator \
+             makes every block anew unless you import them first.",
             database.display()
         );
         Ok(())

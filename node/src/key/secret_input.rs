@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use commonwatt_keystore::{Account, SecretError, SecretUri, Zeroizing, files};
 use sp_core::crypto::{AccountId32, Ss58Codec};
 
@@ -26,7 +26,8 @@ impl SecretInput {
             return Self::parse(&bytes).context("the standard input holds no key");
         }
         let path = Path::new(argument);
-        if path.is_file() {
+        // A pipe serves as well, as in `--suri <(…)`.
+        if path.exists() && !path.is_dir() {
             let (bytes, exposure) = files::read_input(path)?;
             let input =
                 Self::parse(&bytes).with_context(|| format!("{} holds no key", path.display()))?;
@@ -35,7 +36,13 @@ impl SecretInput {
             }
             return Ok(input);
         }
-        // The argument may be a mistyped secret, so the error does not repeat it.
+        // The argument may be a mistyped secret, so no error repeats it.
+        // `/path/to/key` could be read as soft steps from the public development phrase, and anybody could sign with that.
+        ensure!(
+            !argument.starts_with('/') || argument.starts_with("//"),
+            "what was given is neither a file that exists nor a key: it begins with a single /, as a path does, so look \
+             for a mistake in that; soft steps stand after a phrase"
+        );
         let input = Self::parse(argument.as_bytes())
             .context("what was given is neither a file that exists nor a key")?;
         if let Self::Secret(secret) = &input

@@ -176,6 +176,13 @@ fn a_secret_on_the_command_line_is_warned_about_and_never_repeated() {
             "{error}"
         );
     }
+    // A mistyped path is not taken for soft steps from the development phrase.
+    let missing = place.path("missing");
+    let error = key(&["inspect", &missing, "--scheme", "sr25519"]).error();
+    assert!(
+        error.contains("neither a file that exists nor a key"),
+        "{error}"
+    );
     let error = key_with_input(&["inspect", "-"], mistyped.as_bytes()).error();
     assert!(
         error.contains("word 5") && !error.contains("wafe"),

@@ -7,8 +7,8 @@ use sp_core::H256;
 use crate::{folder::DatabaseKind, store::Column};
 
 /// What to do when the database itself is damaged; ends every such message.
-const RESYNC: &str = "check the disk, then restore the folder from a copy, or remove it and \
-                      synchronise again from other nodes";
+pub(crate) const RESTORE: &str = "check the disk and keep the folder as it is, then restore it \
+                                  elsewhere from a copy, or import exported blocks into an empty one";
 
 /// Failure of the key-value back end.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A record is not what was written.
-    #[error("record {key} in column {column} is damaged: {what}; {RESYNC}")]
+    #[error("record {key} in column {column} is damaged: {what}; {RESTORE}")]
     Corrupt {
         /// The record's column.
         column: Column,
@@ -32,7 +32,7 @@ pub enum StoreError {
         what: String,
     },
     /// The back end reports a failure of its own.
-    #[error("the {kind} database failed to {action}: {what}; {RESYNC}")]
+    #[error("the {kind} database failed to {action}: {what}; {RESTORE}")]
     BackEnd {
         /// The back end.
         kind: DatabaseKind,
@@ -125,7 +125,7 @@ pub enum StorageError {
         hash: H256,
     },
     /// A record decodes to something impossible.
-    #[error("the database is damaged: {what}; {RESYNC}")]
+    #[error("the database is damaged: {what}; {RESTORE}")]
     Damaged {
         /// What was found.
         what: String,
@@ -181,7 +181,7 @@ pub enum OpenError {
     /// The database was written in another format.
     #[error(
         "the database in {path} has format {found}, this version reads format {expected}; use the \
-         version that wrote it, or another folder and synchronise again"
+         version that wrote it, or export the blocks with that version and import them into another folder"
     )]
     OtherVersion {
         /// The folder.
@@ -207,7 +207,7 @@ pub enum OpenError {
     /// An archive was opened as a pruned database or the other way round.
     #[error(
         "the database was made with `--state-pruning {found}` and cannot be opened with \
-         `--state-pruning {asked}`; use {found}, or another folder and synchronise again"
+         `--state-pruning {asked}`; use {found}, or import the exported blocks into another folder"
     )]
     OtherPruning {
         /// The mode on disk.

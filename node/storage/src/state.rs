@@ -215,7 +215,7 @@ impl TrieBackendStorage<BlakeTwo256> for StateStorage {
                 let column = Column::State;
                 let key = crate::error::to_hex(&key);
                 let error = format!("{} is damaged: {column} 0x{key} is missing", place());
-                tracing::error!("{error}; remove the database and synchronise again");
+                tracing::error!("{error}; {}", crate::error::RESTORE);
                 Err(error)
             }
             Ok(None) => Err(format!("{} was discarded while it was read", place())),

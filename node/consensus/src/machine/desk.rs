@@ -17,7 +17,7 @@ use crate::{
     block::Block,
     certificate::{Certificate, CertificateError, verify_certificate, verify_polka, verify_round},
     context::{Address, Chain, CoreProposal, CoreVote, number_of, proposed_value},
-    effect::{CheckId, Effect},
+    effect::{CheckId, Effect, PeerId},
     error::{Fatal, Refusal},
     evidence::EquivocationProof,
     messages::{
@@ -41,8 +41,10 @@ pub(super) struct KnownBlock {
     pub block: Option<Block>,
     /// What is known about it.
     pub standing: Standing,
-    /// It was proposed again with a proof of lock, so timeliness no longer counts.
+    /// It was proposed again. Timeliness no longer counts once the proof of lock is known.
     pub is_reproposed: bool,
+    /// Copies with other bodies that came while it is executed, of one peer each.
+    pub spares: Vec<(PeerId, Block)>,
 }
 
 /// What is known about a block.
@@ -331,12 +333,17 @@ impl Desk {
         self.effects.push(Effect::AppendWal(entry));
     }
 
-    /// Sends a message, after everything it depends on is on disk.
-    fn broadcast(&mut self, message: Message) {
+    /// Brings to disk what was appended to the log.
+    pub(super) fn sync(&mut self) {
         if self.is_unsynced {
             self.is_unsynced = false;
             self.effects.push(Effect::SyncWal);
         }
+    }
+
+    /// Sends a message, after everything it depends on is on disk.
+    fn broadcast(&mut self, message: Message) {
+        self.sync();
         self.effects.push(Effect::Broadcast {
             message,
             attempt: self.attempt,
@@ -555,10 +562,10 @@ fn to_entry(input: CoreInput<Chain>) -> Option<WalEntry> {
     })
 }
 
-/// Returns the engine's input for an entry of the log; `None` for blocks, which the engine does not see.
+/// Returns the engine's input for an entry of the log; `None` for what the engine does not see.
 pub(super) fn to_input(entry: &WalEntry) -> Option<CoreInput<Chain>> {
     Some(match entry {
-        WalEntry::Block(_) => return None,
+        WalEntry::Block(_) | WalEntry::Silenced => return None,
         WalEntry::Proposal(signed) => CoreInput::Proposal(signed.clone().into()),
         WalEntry::Vote(signed) => CoreInput::Vote(signed.clone().into()),
         WalEntry::Polka(certificate) => CoreInput::PolkaCertificate(certificate.clone().into()),

@@ -15,10 +15,10 @@ use super::desk::{Desk, KnownBlock, Standing, nobody, to_input};
 use crate::{
     block::{Block, HeaderFacts, Purpose, ReadHeader, Verdict, verify_rightful_author},
     context::{Address, Chain, Height, Value, number_of, proposed_value},
-    effect::{CheckId, Effect},
+    effect::{CheckId, Effect, PeerId},
     error::{Fatal, Refusal},
     input::Pace,
-    limits::BLOCKS_HELD_MAX,
+    limits::{BLOCKS_HELD_MAX, SPARE_COPIES_MAX},
     messages::{Message, Proposal, ProposedBlock},
     timing::{Timeout, TimeoutKind},
     wal::{Judgement, LoggedTimeout, WalEntry},
@@ -138,6 +138,7 @@ impl CurrentHeight {
                     block,
                     standing,
                     is_reproposed: false,
+                    spares: Vec::new(),
                 };
                 self.desk.blocks.insert(proposal.block, known);
             }
@@ -161,7 +162,10 @@ impl CurrentHeight {
                     },
                 });
             }
-            WalEntry::Vote(_) | WalEntry::Proposal(_) | WalEntry::Polka(_) => {}
+            WalEntry::Vote(_)
+            | WalEntry::Proposal(_)
+            | WalEntry::Polka(_)
+            | WalEntry::Silenced => {}
         }
         Ok(())
     }
@@ -239,7 +243,8 @@ impl CurrentHeight {
     }
 
     /// A withheld block is due when this node's propose timeout of its round is over, or when timeliness no
-    /// longer counts: it was proposed again, two thirds have committed to it, or nobody's approval is asked.
+    /// longer counts: it was proposed again with a proof of lock, two thirds have committed to it, or nobody's
+    /// approval is asked.
     fn is_due(&self, hash: &Hash, known: &KnownBlock) -> bool {
         let round = self.round();
         let is_round_over = known.proposal.round < round
@@ -251,10 +256,22 @@ impl CurrentHeight {
             })
         };
         is_round_over
-            || known.is_reproposed
+            || (known.is_reproposed && self.has_polka(hash))
             || self.pace == Pace::CatchUp
             || self.desk.voter.is_none()
             || is_committed()
+    }
+
+    /// Returns whether two thirds have prevoted a block in some round, as far as is known. What a proposal says
+    /// about its proof of lock is no proof.
+    fn has_polka(&self, hash: &Hash) -> bool {
+        let driver = &self.state.driver;
+        let votes = driver.votes();
+        let mut certificates = driver.polka_certificates().iter();
+        certificates.any(|certificate| certificate.value_id == *hash)
+            || votes.all_rounds().keys().any(|round| {
+                votes.is_threshold_met(round, VoteType::Prevote, Threshold::Value(*hash))
+            })
     }
 
     /// Tells the engine that a block is valid, with the block in the log before the verdict.
@@ -273,6 +290,7 @@ impl CurrentHeight {
     /// Takes a message for this height; says what is wrong with it.
     pub(super) fn take_message(
         &mut self,
+        peer: PeerId,
         message: Message,
         read_header: ReadHeader,
         next_check: &mut u64,
@@ -283,7 +301,7 @@ impl CurrentHeight {
         }
         match message {
             Message::Proposal(proposed) => {
-                return self.take_proposal(proposed, read_header, next_check);
+                return self.take_proposal(peer, proposed, read_header, next_check);
             }
             Message::Vote(signed) => {
                 let validator = &signed.vote.validator;
@@ -302,8 +320,11 @@ impl CurrentHeight {
         Ok(self.desk.refusal.take())
     }
 
-    /// Stops voting at this height: a vote of our own that we do not know must not be contradicted.
+    /// Stops voting at this height: a vote of our own that we do not know must not be contradicted, not after a
+    /// restart either.
     fn fall_silent(&mut self, message: &Message) {
+        self.desk.append(WalEntry::Silenced);
+        self.desk.sync();
         self.desk.voter = None;
         self.state.params.enabled = false;
         self.desk.effects.push(Effect::Silenced {
@@ -314,6 +335,7 @@ impl CurrentHeight {
 
     fn take_proposal(
         &mut self,
+        peer: PeerId,
         proposed: ProposedBlock,
         read_header: ReadHeader,
         next_check: &mut u64,
@@ -337,38 +359,57 @@ impl CurrentHeight {
         }
         if let Some(known) = self.desk.blocks.get_mut(&hash) {
             known.is_reproposed |= proposal.pol_round.is_some();
-        } else if !self.make_room() && proposal.round > self.round() {
-            // Many blocks are held that cannot be let go, so those of later rounds are not taken.
+            let is_open = matches!(known.standing, Standing::Checking(_) | Standing::Withheld);
+            if is_open && proposal.round < known.proposal.round {
+                // It came ahead of its turn before; approval is withheld until its turn is over, no longer.
+                known.proposal = proposal.clone();
+            }
+            keep_spare(known, peer, &block);
+        } else if !self.make_room() && proposal.round != self.round() {
+            // Many blocks are held that cannot be let go, so those of other rounds are not taken.
             return Ok(None);
         }
         self.feed(CoreInput::Proposal(signed.into()))?;
         if self.desk.decided.is_none() && !self.desk.blocks.contains_key(&hash) {
-            let check = take_check(next_check);
-            let purpose = match proposal.pol_round {
-                None => Purpose::Fresh {
-                    round: proposal.round,
-                },
-                Some(pol_round) => Purpose::Reproposed {
-                    round: proposal.round,
-                    pol_round,
-                },
-            };
+            let check = self.have_executed(&proposal, block.clone(), facts, next_check);
             let known = KnownBlock {
                 is_reproposed: proposal.pol_round.is_some(),
                 proposal,
-                block: Some(block.clone()),
+                block: Some(block),
                 standing: Standing::Checking(check),
+                spares: Vec::new(),
             };
             self.desk.blocks.insert(hash, known);
-            self.desk.effects.push(Effect::VerifyBlock {
-                check,
-                hash,
-                block,
-                facts,
-                purpose,
-            });
         }
         Ok(self.desk.refusal.take())
+    }
+
+    /// Has the block of `proposal` executed; returns the question.
+    ///
+    /// Anyone whose turn comes can name a proof of lock: until it is known here, timeliness counts.
+    fn have_executed(
+        &mut self,
+        proposal: &Proposal,
+        block: Block,
+        facts: HeaderFacts,
+        next_check: &mut u64,
+    ) -> CheckId {
+        let check = take_check(next_check);
+        let round = proposal.round;
+        let purpose = match proposal.pol_round {
+            Some(pol_round) if self.has_polka(&proposal.block) => {
+                Purpose::Reproposed { round, pol_round }
+            }
+            _ => Purpose::Fresh { round },
+        };
+        self.desk.effects.push(Effect::VerifyBlock {
+            check,
+            hash: proposal.block,
+            block,
+            facts,
+            purpose,
+        });
+        check
     }
 
     /// Returns whether a proposal is for a round too far ahead for the engine.
@@ -443,9 +484,15 @@ impl CurrentHeight {
         Ok(facts)
     }
 
-    /// Takes the verdict about a proposed block. A body that is not the header's says nothing about the block,
-    /// which is forgotten, so that a true copy can still come.
-    pub(super) fn take_verdict(&mut self, check: CheckId, verdict: Verdict) -> Result<(), Fatal> {
+    /// Takes the verdict about a proposed block. A body that is not the header's says nothing about the block:
+    /// the next copy is executed, or the block is forgotten, so that a true copy can still come.
+    pub(super) fn take_verdict(
+        &mut self,
+        check: CheckId,
+        verdict: Verdict,
+        read_header: ReadHeader,
+        next_check: &mut u64,
+    ) -> Result<(), Fatal> {
         let asked = self
             .desk
             .blocks
@@ -455,6 +502,9 @@ impl CurrentHeight {
             return Ok(());
         };
         let hash = *hash;
+        if verdict != Verdict::WrongBody {
+            known.spares.clear();
+        }
         match verdict {
             Verdict::Valid => {
                 self.approve(hash)?;
@@ -471,7 +521,20 @@ impl CurrentHeight {
                 self.feed(proposed_value(&proposal, Validity::Invalid))
             }
             Verdict::WrongBody => {
-                self.desk.blocks.remove(&hash);
+                let Some(mut known) = self.desk.blocks.remove(&hash) else {
+                    return Ok(());
+                };
+                if known.spares.is_empty() {
+                    return Ok(());
+                }
+                let (_, block) = known.spares.remove(0);
+                let Some(facts) = read_header(&block.header) else {
+                    return Ok(());
+                };
+                let check = self.have_executed(&known.proposal, block.clone(), facts, next_check);
+                known.block = Some(block);
+                known.standing = Standing::Checking(check);
+                self.desk.blocks.insert(hash, known);
                 Ok(())
             }
         }
@@ -512,6 +575,7 @@ impl CurrentHeight {
             block: Some(block),
             standing: Standing::Valid,
             is_reproposed: false,
+            spares: Vec::new(),
         };
         self.desk.blocks.insert(hash, known);
         self.feed(CoreInput::Propose(LocallyProposedValue::new(
@@ -547,6 +611,19 @@ impl CurrentHeight {
         };
         let timeout = types::Timeout::new(Round::new(timeout.round), kind);
         self.feed(CoreInput::TimeoutElapsed(timeout))
+    }
+}
+
+/// Keeps a copy whose body differs from the one that is being executed: whoever passed either on can have
+/// changed it, and none comes twice.
+fn keep_spare(known: &mut KnownBlock, peer: PeerId, block: &Block) {
+    let is_other = |held: &Block| held.body != block.body;
+    let is_wanted = matches!(known.standing, Standing::Checking(_))
+        && known.spares.len() < SPARE_COPIES_MAX
+        && known.block.as_ref().is_some_and(is_other);
+    let mut spares = known.spares.iter();
+    if is_wanted && spares.all(|(from, held)| *from != peer && is_other(held)) {
+        known.spares.push((peer, block.clone()));
     }
 }
 

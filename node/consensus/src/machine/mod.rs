@@ -20,7 +20,7 @@ use crate::{
     signer::Signer,
     timing::{Timeout, TimeoutKind, Timing},
     validators::ValidatorSet,
-    wal::Recovered,
+    wal::{Recovered, WalEntry},
 };
 use desk::Desk;
 use height::CurrentHeight;
@@ -147,7 +147,12 @@ impl Machine {
                     return Ok(());
                 }
                 match &mut self.current {
-                    Some(current) => current.take_verdict(check, verdict),
+                    Some(current) => current.take_verdict(
+                        check,
+                        verdict,
+                        self.config.read_header,
+                        &mut self.next_check,
+                    ),
                     None => Ok(()),
                 }
             }
@@ -185,8 +190,12 @@ impl Machine {
             .recovered
             .as_ref()
             .is_some_and(|recovered| recovered.height > height);
+        let is_silenced = self.recovered.as_ref().is_some_and(|recovered| {
+            recovered.height == height && recovered.entries.contains(&WalEntry::Silenced)
+        });
         let voter = self.config.voter.clone().filter(|(account, signer)| {
             !is_log_ahead
+                && !is_silenced
                 && height >= self.config.votes_from
                 && set.vote_key(account) == Some(&signer.public())
         });
@@ -230,8 +239,12 @@ impl Machine {
         if current.desk.decided.is_some() {
             return Ok(());
         }
-        let refusal =
-            current.take_message(message, self.config.read_header, &mut self.next_check)?;
+        let refusal = current.take_message(
+            peer,
+            message,
+            self.config.read_header,
+            &mut self.next_check,
+        )?;
         if let Some(refusal) = refusal {
             self.refuse(peer, refusal);
         }

@@ -4,7 +4,7 @@
 //! way of synchronising is not used: it changes rounds by certificates that its log does not hold, so that a
 //! replay could lead to other votes than those that were sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Machine,
@@ -27,6 +27,8 @@ pub(super) struct Sync {
     peers: BTreeMap<PeerId, u32>,
     stage: Stage,
     last_asked: Option<PeerId>,
+    /// Who was asked for this height: over a slow line an answer comes after its time.
+    asked: BTreeSet<PeerId>,
 }
 
 #[derive(Default)]
@@ -58,6 +60,7 @@ impl Sync {
     /// Begins a new height.
     pub(super) fn restart(&mut self) {
         self.stage = Stage::Idle;
+        self.asked.clear();
     }
 
     /// Returns the next peer in turn that has block `height`.
@@ -114,6 +117,7 @@ impl Machine {
             .desk
             .schedule(sync_timeout(height, TimeoutKind::SyncAnswer));
         self.sync.last_asked = Some(peer);
+        self.sync.asked.insert(peer);
         self.sync.stage = Stage::Asked(peer);
     }
 
@@ -145,6 +149,7 @@ impl Machine {
 
     pub(super) fn forget_peer(&mut self, peer: PeerId) {
         self.sync.peers.remove(&peer);
+        self.sync.asked.remove(&peer);
         if matches!(self.sync.stage, Stage::Asked(asked) if asked == peer) {
             self.cancel_answer();
             self.sync.stage = Stage::Idle;
@@ -152,10 +157,12 @@ impl Machine {
         }
     }
 
+    /// Stops the clock of the question that is open.
     fn cancel_answer(&mut self) {
         if let Some(current) = &mut self.current {
-            let timeout = sync_timeout(current.desk.height, TimeoutKind::SyncAnswer);
-            current.desk.cancel(timeout);
+            for kind in [TimeoutKind::SyncDelay, TimeoutKind::SyncAnswer] {
+                current.desk.cancel(sync_timeout(current.desk.height, kind));
+            }
         }
     }
 
@@ -169,9 +176,12 @@ impl Machine {
         if self.current.is_none() || height != self.decided.saturating_add(1) {
             return Ok(());
         }
-        if !matches!(self.sync.stage, Stage::Asked(asked) if asked == peer) {
+        if !self.sync.asked.contains(&peer) {
             self.refuse(peer, Refusal::Unasked(height));
             return Ok(());
+        }
+        if !matches!(self.sync.stage, Stage::Asked(asked) if asked == peer) {
+            return self.take_late_answer(peer, height, block);
         }
         self.cancel_answer();
         let Some(certified) = block else {
@@ -182,6 +192,32 @@ impl Machine {
             Ok(()) => self.conclude_if_known(),
             Err(refusal) => {
                 self.give_up_on(peer, Some(refusal));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes an answer that came after its time, when others may have been asked. Were it thrown away, a block
+    /// that takes longer than that over this node's line could never be fetched.
+    fn take_late_answer(
+        &mut self,
+        peer: PeerId,
+        height: u32,
+        block: Option<CertifiedBlock>,
+    ) -> Result<(), Fatal> {
+        let Some(certified) = block else {
+            return Ok(());
+        };
+        if matches!(self.sync.stage, Stage::Checking { .. }) {
+            return Ok(());
+        }
+        match self.verify_certified(peer, height, certified) {
+            Ok(()) => {
+                self.cancel_answer();
+                self.conclude_if_known()
+            }
+            Err(refusal) => {
+                self.refuse(peer, refusal);
                 Ok(())
             }
         }

@@ -30,6 +30,8 @@ const FORMAT: u32 = 1;
 pub const HEADER_BYTES: usize = 8 + 4 + 32 + 4 + 4;
 /// Bytes of a frame without its payload.
 const FRAME_BYTES: usize = 1 + 4 + 4 + 4;
+/// Bytes of the two marks that end a batch.
+pub(super) const MARKS_BYTES: usize = 2 * FRAME_BYTES;
 /// Kind of an entry's frame.
 const ENTRY: u8 = b'E';
 /// Kind of a mark.

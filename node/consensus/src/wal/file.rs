@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -10,9 +10,12 @@ use commonwatt_primitives::Hash;
 
 use super::{
     Log, Recovered, WalEntry, WalError,
-    codec::{decode, encode_batch, encode_header},
+    codec::{MARKS_BYTES, decode, encode_batch, encode_header},
 };
 use crate::limits::WAL_BYTES_MAX;
+
+/// What a disk writes as a whole.
+const PAGE_BYTES: u64 = 4096;
 
 /// A log in one file.
 ///
@@ -51,7 +54,7 @@ impl FileLog {
             pending: Vec::new(),
             is_stopped: false,
         };
-        let mut file = match OpenOptions::new().read(true).write(true).open(&log.path) {
+        let mut file = match File::open(&log.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((log, None)),
             Err(error) => return Err(log.error("open", error)),
@@ -67,14 +70,12 @@ impl FileLog {
         file.read_to_end(&mut bytes)
             .map_err(|error| log.error("read", error))?;
         let contents = decode(&bytes, &log.genesis)?;
-        let sound_bytes = u64::try_from(contents.sound_bytes).unwrap_or(u64::MAX);
-        if sound_bytes < length {
-            file.set_len(sound_bytes)
-                .and_then(|()| file.sync_all())
-                .map_err(|error| log.error("cut the torn end off", error))?;
-        }
-        file.seek(SeekFrom::Start(sound_bytes))
-            .map_err(|error| log.error("read", error))?;
+        // A process that ended while it synced leaves entries that can be read but are not on disk. Replaying
+        // sends them, so all that is sound is written anew first; a torn end is thereby cut off.
+        let sound = &bytes[..contents.sound_bytes];
+        let sound_bytes = u64::try_from(sound.len()).unwrap_or(u64::MAX);
+        let file = replace(&log.path, &fresh(&log.path), sound)
+            .map_err(|error| log.error("rewrite", error))?;
         log.begun = Some(Begun {
             file,
             height: contents.height,
@@ -111,11 +112,8 @@ impl FileLog {
 
     fn begin(&mut self, height: u32) -> Result<(), WalError> {
         let header = encode_header(&self.genesis, height);
-        let mut fresh = self.path.clone().into_os_string();
-        fresh.push(".new");
-        let fresh = PathBuf::from(fresh);
-        let file =
-            replace(&self.path, &fresh, &header).map_err(|error| self.error("begin", error))?;
+        let file = replace(&self.path, &fresh(&self.path), &header)
+            .map_err(|error| self.error("begin", error))?;
         self.pending.clear();
         self.begun = Some(Begun {
             file,
@@ -139,15 +137,36 @@ impl FileLog {
         }
         let count = u32::try_from(self.pending.len()).map_err(|_| WalError::TooLong)?;
         let entries = begun.entries.checked_add(count).ok_or(WalError::TooLong)?;
-        let outcome = begun
-            .file
-            .write_all(&batch)
-            .and_then(|()| begun.file.sync_data());
+        let outcome = write_in_order(&mut begun.file, begun.bytes, &batch);
         begun.bytes = bytes;
         begun.entries = entries;
         self.pending.clear();
         outcome.map_err(|error| self.error("write to", error))
     }
+}
+
+/// Writes a batch behind `offset`; on disk when done.
+///
+/// The marks of one that spans pages follow when the rest is on disk. Otherwise a power cut could leave a mark
+/// behind entries that never arrived, and the log would count as damaged though nothing had left the node.
+fn write_in_order(file: &mut File, offset: u64, batch: &[u8]) -> io::Result<()> {
+    let length = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+    if (offset % PAGE_BYTES).saturating_add(length) > PAGE_BYTES {
+        let (entries, marks) = batch.split_at(batch.len().saturating_sub(MARKS_BYTES));
+        file.write_all(entries)?;
+        file.sync_data()?;
+        file.write_all(marks)?;
+    } else {
+        file.write_all(batch)?;
+    }
+    file.sync_data()
+}
+
+/// Returns where a file is made that is to take the place of `path`.
+fn fresh(path: &Path) -> PathBuf {
+    let mut fresh = path.as_os_str().to_os_string();
+    fresh.push(".new");
+    PathBuf::from(fresh)
 }
 
 /// Puts a file with `content` in the place of `path`; on disk, name and all, when done.

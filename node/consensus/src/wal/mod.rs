@@ -53,6 +53,10 @@ pub enum WalEntry {
         /// Which.
         kind: LoggedTimeout,
     },
+    /// A vote or proposal of this validator came in that it does not know: whoever reads this does not vote at
+    /// this height any more.
+    #[codec(index = 7)]
+    Silenced,
 }
 
 /// What the engine was told about a block.
