@@ -10,7 +10,8 @@ use crate::{
     messages::Message,
 };
 
-/// What has arrived early, by height and in the order of arrival; bounded for each peer and in all.
+/// What has arrived early, by height and in the order of arrival; bounded for each peer and in all. When all is
+/// taken, who has taken most gives way, so that a few peers cannot take the place of the others.
 #[derive(Debug, Default)]
 pub(crate) struct FutureMessages {
     by_height: BTreeMap<u32, Vec<(PeerId, usize, Message)>>,
@@ -32,9 +33,10 @@ impl FutureMessages {
             .shares
             .get(&peer)
             .map_or((0, 0), |share| (share.messages, share.bytes));
+        let share = used.saturating_add(bytes);
         if messages >= FUTURE_MESSAGES_PER_PEER_MAX
-            || used.saturating_add(bytes) > FUTURE_BYTES_PER_PEER_MAX
-            || self.bytes.saturating_add(bytes) > FUTURE_BYTES_MAX
+            || share > FUTURE_BYTES_PER_PEER_MAX
+            || !self.make_room(bytes, share)
         {
             return false;
         }
@@ -63,6 +65,34 @@ impl FutureMessages {
             }
         }
         due
+    }
+
+    /// Makes room for `bytes` of a peer whose share is then `share`, out of greater ones; tells whether there is.
+    fn make_room(&mut self, bytes: usize, share: usize) -> bool {
+        while self.bytes.saturating_add(bytes) > FUTURE_BYTES_MAX {
+            let shares = self.shares.iter();
+            let shares = shares.map(|(peer, share)| (share.bytes, *peer));
+            let Some((taken, peer)) = shares.max() else {
+                return false;
+            };
+            if taken <= share || !self.drop_last_of(peer) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Drops the latest message of a peer for the last height it sent any for; `false` when there is none.
+    fn drop_last_of(&mut self, peer: PeerId) -> bool {
+        let dropped = self.by_height.values_mut().rev().find_map(|queue| {
+            let place = queue.iter().rposition(|(from, _, _)| *from == peer)?;
+            let (_, bytes, _) = queue.remove(place);
+            Some(bytes)
+        });
+        if let Some(bytes) = dropped {
+            self.release(peer, bytes);
+        }
+        dropped.is_some()
     }
 
     fn release(&mut self, peer: PeerId, bytes: usize) {
@@ -159,6 +189,9 @@ mod tests {
             assert!(buffer.insert(PeerId(peer), block_of(half)));
             assert!(!buffer.insert(PeerId(peer), block_of(half)));
         }
+        // Another gets its place from who has taken most, as long as that one keeps as much.
+        assert!(buffer.insert(PeerId(9), block_of(half)));
+        assert!(buffer.bytes <= FUTURE_BYTES_MAX);
         assert!(!buffer.insert(PeerId(9), block_of(half)));
         assert_eq!(buffer.take(5).len(), 4);
         assert!(buffer.insert(PeerId(9), block_of(half)));

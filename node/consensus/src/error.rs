@@ -88,8 +88,8 @@ pub enum Fatal {
     /// Two thirds hold valid what this node finds invalid.
     #[error(
         "more than two thirds of the validators agreed on block {hash:?} of height {height}, which this node \
-         finds invalid: its software or its state differs from theirs; install their version, or restore the \
-         state and synchronise again"
+         finds invalid: its software or its state differs from theirs; keep the folder, install \
+         their version, or restore a copy of the folder or import exported blocks into an empty one"
     )]
     CommittedInvalid {
         /// The height.

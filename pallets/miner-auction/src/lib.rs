@@ -587,6 +587,7 @@ pub mod pallet {
                 amount.into(),
                 Preservation::Expendable,
             )?;
+            book.had_bids = true;
             Books::<T>::insert(height, book);
 
             // Tell.

@@ -112,10 +112,13 @@ impl<T: Config> Pallet<T> {
 
     /// Takes the penalty from every member validator when nobody bid for `height` though it could.
     pub(crate) fn close_bids(height: Step, penalty: VotingToken) {
-        let Some(BidBook { is_void, bids }) = Books::<T>::get(height) else {
+        let Some(BidBook {
+            is_void, had_bids, ..
+        }) = Books::<T>::get(height)
+        else {
             return;
         };
-        if is_void || !bids.is_empty() {
+        if is_void || had_bids {
             return;
         }
         let mut total: VotingToken = 0;

@@ -147,6 +147,8 @@ pub struct Bid<AccountId> {
 pub struct BidBook<AccountId: Clone + core::fmt::Debug + PartialEq + Eq, Max: Get<u32>> {
     /// Whether the block that should have taken the bids was late, so that it took none.
     pub is_void: bool,
+    /// Whether anybody bid, also if the bid was burned since: then nobody owes the penalty.
+    pub had_bids: bool,
     /// The bids, by account.
     pub bids: BoundedVec<Bid<AccountId>, Max>,
 }

@@ -31,12 +31,11 @@ impl Deviation {
     ///
     /// The mean of what was declared is the scale, and not a number the member names, nor the greatest
     /// step: a member that could inflate its scale would shrink every deviation. One that declares
-    /// nothing and delivers nothing deviates by nothing; one that declares nothing and delivers
-    /// something, by one.
+    /// nothing deviates by one, so its score stays as it is: a promise of nothing is free to keep.
     pub fn relative(&self) -> Score {
         match (self.declared, self.missed) {
-            (_, 0) => Score(0),
             (0, _) => Score::ONE,
+            (_, 0) => Score(0),
             (declared, missed) => {
                 // missed < 2^98, a million < 2^20.
                 let millionths = missed
@@ -125,9 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_declared_and_something_delivered_is_a_deviation_of_one() {
+    fn a_promise_of_nothing_gains_nothing() {
         assert_eq!(deviation(&[(declared(0, 0), delivered(9, 0))]), Score::ONE);
-        assert_eq!(deviation(&[(declared(0, 0), delivered(0, 0))]), Score(0));
+        assert_eq!(deviation(&[(declared(0, 0), delivered(0, 0))]), Score::ONE);
+        assert_eq!(compute_next(Score(500), Score::ONE, 10, 0), Score(500));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub mod pallet {
     use alloc::vec::Vec;
     use commonwatt_primitives::{
         Bps, MeterId, Month, Ppm, Step, VotingToken, Wh,
-        split::trace_lots,
+        split::trace_lots_of,
         traits::{MarketClock, Meters, Readings, Registrar},
     };
     use frame_support::{pallet_prelude::*, traits::fungible};
@@ -807,7 +807,7 @@ pub mod pallet {
         /// no entry or the step is not kept.
         ///
         /// The shared parts of the lots are traced to the members in the order of their account ids, see
-        /// [`trace_lots`]; a rest and a loss belong to the generator they are part of.
+        /// [`trace_lots_of`]; a rest and a loss belong to the generator they are part of.
         pub fn trace(step: Step, member: &T::AccountId) -> Option<Trace<T::AccountId>> {
             let summary = Self::step_summary(step)?;
             let entries = Self::allocations(step);
@@ -819,11 +819,11 @@ pub mod pallet {
                 .map(|lot| Some(lot.shared()?.0))
                 .collect::<Option<_>>()?;
             let parts: Vec<u64> = entries.iter().map(|(_, entry)| entry.shared.0).collect();
-            let rows = trace_lots(&shared_lots, &parts)?;
+            let row = trace_lots_of(&shared_lots, &parts, position)?;
             let from = lots
                 .iter()
-                .zip(rows.get(position)?)
-                .map(|(lot, &shared)| {
+                .zip(row)
+                .map(|(lot, shared)| {
                     let rest = if lot.beneficiary == *member {
                         lot.rest
                     } else {

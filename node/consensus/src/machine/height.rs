@@ -162,10 +162,8 @@ impl CurrentHeight {
                     },
                 });
             }
-            WalEntry::Vote(_)
-            | WalEntry::Proposal(_)
-            | WalEntry::Polka(_)
-            | WalEntry::Silenced => {}
+            WalEntry::Vote(_) | WalEntry::Proposal(_) | WalEntry::Polka(_) | WalEntry::Silenced => {
+            }
         }
         Ok(())
     }
@@ -243,8 +241,9 @@ impl CurrentHeight {
     }
 
     /// A withheld block is due when this node's propose timeout of its round is over, or when timeliness no
-    /// longer counts: it was proposed again with a proof of lock, two thirds have committed to it, or nobody's
-    /// approval is asked.
+    /// longer counts: it was proposed again with a proof of lock, two thirds have committed to it, nobody's
+    /// approval is asked, or every rank has had its turn in vain. Without the last, validators that saw different
+    /// things in time would never agree while all of their votes are needed.
     fn is_due(&self, hash: &Hash, known: &KnownBlock) -> bool {
         let round = self.round();
         let is_round_over = known.proposal.round < round
@@ -257,6 +256,7 @@ impl CurrentHeight {
         };
         is_round_over
             || (known.is_reproposed && self.has_polka(hash))
+            || round >= self.desk.set.ranks()
             || self.pace == Pace::CatchUp
             || self.desk.voter.is_none()
             || is_committed()
@@ -422,18 +422,18 @@ impl CurrentHeight {
         blocks.filter(|known| known.block.is_some()).count()
     }
 
-    /// Lets the oldest valid block go that is neither locked nor valid for a re-proposal, if many are held;
-    /// tells whether there is room for one more.
+    /// Lets the oldest valid block go that two thirds have not prevoted as far as is known, if many are held; tells
+    /// whether there is room for one more.
     fn make_room(&mut self) -> bool {
         if self.held_blocks() < BLOCKS_HELD_MAX {
             return true;
         }
         let round_state = self.state.driver.round_state();
-        let kept: Vec<Hash> = [&round_state.locked, &round_state.valid]
-            .into_iter()
-            .flatten()
-            .map(|kept| kept.value.0)
-            .collect();
+        let locked = [&round_state.locked, &round_state.valid];
+        let locked = locked.into_iter().flatten().map(|kept| kept.value.0);
+        let hashes = self.desk.blocks.keys();
+        let prevoted = hashes.filter(|hash| self.has_polka(hash)).copied();
+        let kept: Vec<Hash> = locked.chain(prevoted).collect();
         let oldest = self
             .desk
             .blocks

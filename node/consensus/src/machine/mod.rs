@@ -239,12 +239,8 @@ impl Machine {
         if current.desk.decided.is_some() {
             return Ok(());
         }
-        let refusal = current.take_message(
-            peer,
-            message,
-            self.config.read_header,
-            &mut self.next_check,
-        )?;
+        let refusal =
+            current.take_message(peer, message, self.config.read_header, &mut self.next_check)?;
         if let Some(refusal) = refusal {
             self.refuse(peer, refusal);
         }

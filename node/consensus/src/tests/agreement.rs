@@ -108,6 +108,19 @@ fn a_withheld_block_is_known_as_valid_after_the_propose_timeout() {
 }
 
 #[test]
+fn doubters_whose_votes_are_needed_give_way_when_every_rank_has_had_its_turn() {
+    // Rank 0 is away, so all three others must agree, and each block is untimely for one of them.
+    let mut net = Net::new(1);
+    net.tag = Box::new(|node, _, round| {
+        let doubter = if node == 1 { 0 } else { 1 };
+        format!("untimely {doubter} round{round}")
+    });
+    let mut net = net.start(&[0, 1, 3]);
+    net.run_to(&[0, 1, 3], 1, 30_000);
+    assert_eq!(net.decision(0, 1), (account(0), 5));
+}
+
+#[test]
 fn timeliness_does_not_count_in_catch_up() {
     let mut net = Net::new(1);
     net.pace = Pace::CatchUp;

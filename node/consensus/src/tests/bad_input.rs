@@ -204,6 +204,76 @@ fn a_changed_body_does_not_condemn_the_block() {
     )));
 }
 
+#[test]
+fn a_true_copy_that_comes_while_a_changed_one_is_executed_is_not_lost() {
+    let mut machine = machine();
+    let mut changed = proposed(2, 0, None, &good_block());
+    changed.block.body = std::sync::Arc::new(b"changed on the way".to_vec());
+    let check = check_in(&take(&mut machine, Message::Proposal(changed.clone())));
+    // The same copy again is nothing new, and one peer has one more copy at most.
+    let again = Message::Proposal(changed.clone());
+    assert_eq!(take(&mut machine, again), []);
+    changed.block.body = std::sync::Arc::new(b"changed again".to_vec());
+    assert_eq!(take(&mut machine, Message::Proposal(changed)), []);
+    let good = Input::Message {
+        peer: PeerId(8),
+        message: Message::Proposal(proposed(2, 0, None, &good_block())),
+    };
+    assert_eq!(machine.handle(good).unwrap(), []);
+    let mut answer = |check, verdict| {
+        let verified = Input::BlockVerified { check, verdict };
+        machine.handle(verified).unwrap()
+    };
+    let check = check_in(&answer(check, Verdict::WrongBody));
+    let effects = answer(check, Verdict::WrongBody);
+    assert!(matches!(
+        &effects[..],
+        [Effect::VerifyBlock { block, .. }] if *block == good_block()
+    ));
+    let effects = answer(check_in(&effects), Verdict::Valid);
+    assert!(has_prevoted(&effects, Some(good_block().hash())));
+}
+
+#[test]
+fn a_block_sent_ahead_as_if_it_were_locked_is_still_judged_by_its_timeliness() {
+    let mut machine = machine();
+    // The author's turn comes again in round 4; nobody has prevoted its block.
+    let ahead = Message::Proposal(proposed(2, 4, Some(0), &good_block()));
+    let effects = take(&mut machine, ahead);
+    let Some(Effect::VerifyBlock { check, purpose, .. }) = effects.last() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(*purpose, Purpose::Fresh { round: 4 });
+    let verified = Input::BlockVerified {
+        check: *check,
+        verdict: Verdict::Untimely,
+    };
+    assert_eq!(machine.handle(verified).unwrap(), []);
+    let fresh = Message::Proposal(proposed(2, 0, None, &good_block()));
+    let effects = take(&mut machine, fresh);
+    assert!(!has_prevoted(&effects, Some(good_block().hash())));
+    // Approval is withheld until the turn in which it was proposed is over, and no longer.
+    let timeout = crate::Timeout {
+        height: 1,
+        round: 0,
+        kind: crate::TimeoutKind::Propose,
+    };
+    let effects = machine.handle(Input::TimeoutElapsed(timeout)).unwrap();
+    assert!(has_prevoted(&effects, None));
+    let approved = Effect::AppendWal(crate::wal::WalEntry::Block(good_block()));
+    assert!(effects.contains(&approved));
+}
+
+fn has_prevoted(effects: &[Effect], block: Option<commonwatt_primitives::Hash>) -> bool {
+    effects.iter().any(|effect| {
+        matches!(
+            effect,
+            Effect::Broadcast { message: Message::Vote(signed), .. }
+                if signed.vote.kind == VoteKind::Prevote && signed.vote.block == block
+        )
+    })
+}
+
 fn check_in(effects: &[Effect]) -> crate::CheckId {
     let found = effects.iter().find_map(|effect| match effect {
         Effect::VerifyBlock { check, purpose, .. } => {
@@ -259,13 +329,8 @@ fn a_locked_block_without_its_proof_of_lock_is_not_prevoted() {
     let Some(Effect::VerifyBlock { check, purpose, .. }) = effects.last() else {
         panic!("{effects:?}");
     };
-    assert_eq!(
-        *purpose,
-        Purpose::Reproposed {
-            round: 1,
-            pol_round: 0
-        }
-    );
+    // A proof of lock that is only named does not excuse an untimely block.
+    assert_eq!(*purpose, Purpose::Fresh { round: 1 });
     let verdict = Verdict::Valid;
     let effects = machine
         .handle(Input::BlockVerified {

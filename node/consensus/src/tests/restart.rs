@@ -318,6 +318,30 @@ fn a_validator_that_meets_an_unknown_vote_of_its_own_falls_silent_for_the_height
 }
 
 #[test]
+fn a_silence_is_kept_across_restarts() {
+    let mut machine = Machine::new(config(1), 0, None);
+    start(&mut machine, 1).unwrap();
+    let lost = Input::Message {
+        peer: crate::PeerId(0),
+        message: Message::Vote(vote(1, 1, 0, VoteKind::Prevote, None)),
+    };
+    let effects = machine.handle(lost).unwrap();
+    assert!(effects.starts_with(&[
+        crate::Effect::AppendWal(WalEntry::Silenced),
+        crate::Effect::SyncWal,
+    ]));
+    let recovered = Recovered {
+        height: 1,
+        entries: vec![WalEntry::Silenced],
+    };
+    let mut machine = Machine::new(config(1), 0, Some(recovered));
+    let effects = start(&mut machine, 1).unwrap();
+    assert!(!machine.is_voting());
+    // The log stays as it is, for the next start.
+    assert!(!effects.contains(&crate::Effect::ResetWal { height: 1 }));
+}
+
+#[test]
 fn echoes_and_forgeries_of_own_votes_silence_nobody() {
     let mut net = Net::new(1).start(&ALL);
     let mut forged = vote(1, 1, 0, VoteKind::Prevote, None);

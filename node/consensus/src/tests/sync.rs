@@ -190,6 +190,36 @@ fn unasked_blocks_are_refused_and_late_ones_ignored() {
 }
 
 #[test]
+fn an_answer_that_comes_after_its_time_is_taken() {
+    let (mut machine, peer) = asked(1);
+    let timeout = crate::Timeout {
+        height: 1,
+        round: 0,
+        kind: crate::TimeoutKind::SyncAnswer,
+    };
+    let effects = machine.handle(Input::TimeoutElapsed(timeout)).unwrap();
+    let refusal = Refusal::NoAnswer(1);
+    assert_eq!(effects, [Effect::Refused { peer, refusal }]);
+    let block = block(2, 1, 0, "good");
+    let certificate = certificate_by(&[0, 2, 3], 1, 0, block.hash());
+    let response = Input::BlockResponse {
+        peer,
+        height: 1,
+        block: Some(CertifiedBlock { block, certificate }),
+    };
+    let effects = machine.handle(response).unwrap();
+    let Some(Effect::VerifyBlock { check, .. }) = effects.last() else {
+        panic!("{effects:?}");
+    };
+    let verified = Input::BlockVerified {
+        check: *check,
+        verdict: Verdict::Valid,
+    };
+    machine.handle(verified).unwrap();
+    assert_eq!(machine.decided(), 1);
+}
+
+#[test]
 fn a_decided_block_whose_bytes_were_let_go_is_fetched() {
     use crate::{Message, RoundCertificate, RoundCertificateKind, RoundVote, VoteKind};
     let mut machine = Machine::new(config(1), 0, None);

@@ -53,6 +53,18 @@ fn an_equivocator_loses_all_its_tokens_and_its_open_bids() {
 }
 
 #[test]
+fn a_burned_bid_spares_the_others_the_penalty() {
+    test_with(rules(), &ALL, || {
+        block(|| {
+            assert_ok!(bid(2, 30));
+            assert_ok!(report(votes(2, 1)));
+        });
+        assert_eq!(Auction::burned(), 100);
+        assert_eq!(balance(3), 100);
+    });
+}
+
+#[test]
 fn an_equivocator_is_no_longer_ranked() {
     test_with(rules(), &ALL, || {
         block(|| {
