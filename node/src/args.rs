@@ -3,10 +3,14 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Result, bail, ensure};
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use commonwatt_rpc::{Cors, Hosts, RpcConfig, Safety};
 use commonwatt_storage::{DatabaseKind, DbConfig, StatePruning};
 
@@ -158,48 +162,31 @@ fn verify_same_chain(folder: &ChainFolder, spec: &ChainSpec) -> Result<()> {
 #[command(next_help_heading = STORAGE)]
 pub struct StorageArgs {
     /// Database back end; a chain keeps the one it began with
-    #[arg(long, value_enum, default_value_t = Database::Sled)]
-    pub database: Database,
+    #[arg(long, default_value_t, value_parser = database_parser())]
+    pub database: DatabaseKind,
     /// States to keep: `archive` for all, or those after the last N blocks. Blocks are always kept
-    #[arg(long, default_value = "256", value_name = "archive|N", value_parser = parse_pruning)]
+    #[arg(long, default_value_t, value_name = "archive|N")]
     pub state_pruning: StatePruning,
     /// Memory for decoded parts of the state, in MiB
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=16_384))]
     pub state_cache: u16,
 }
 
-/// Database back ends, as the command line knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Database {
-    /// sled, the default.
-    Sled,
-    /// redb.
-    Redb,
+/// Reads the name of a back end, and lets shells complete it.
+fn database_parser() -> impl TypedValueParser<Value = DatabaseKind> {
+    PossibleValuesParser::new(DatabaseKind::ALL.map(DatabaseKind::name))
+        .try_map(|name| name.parse::<DatabaseKind>())
 }
 
 impl StorageArgs {
     /// Returns the database's configuration.
     pub fn config(&self) -> DbConfig {
-        let kind = match self.database {
-            Database::Sled => DatabaseKind::Sled,
-            Database::Redb => DatabaseKind::Redb,
-        };
         DbConfig {
-            kind,
+            kind: self.database,
             pruning: self.state_pruning,
             trie_cache_bytes: usize::from(self.state_cache) * 1024 * 1024,
             ..DbConfig::default()
         }
-    }
-}
-
-fn parse_pruning(text: &str) -> Result<StatePruning, String> {
-    if text == "archive" {
-        return Ok(StatePruning::Archive);
-    }
-    match text.parse::<u32>() {
-        Ok(blocks) if blocks >= 1 => Ok(StatePruning::Keep(blocks)),
-        _ => Err("give `archive`, or how many blocks' states to keep, at least 1".into()),
     }
 }
 
@@ -245,6 +232,19 @@ pub struct RpcArgs {
     #[arg(long, value_name = "COUNT", default_value_t = RpcConfig::default().max_subscriptions_per_connection,
         value_parser = clap::value_parser!(u32).range(1..=65_535))]
     rpc_max_subscriptions_per_connection: u32,
+    /// Subscriptions of all connections
+    #[arg(long, value_name = "COUNT", default_value_t = RpcConfig::default().max_subscriptions,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rpc_max_subscriptions: u32,
+    /// Longest time for an answer, in seconds, waiting included
+    #[arg(long, value_name = "SECONDS", default_value_t = RpcConfig::default().max_answer_time.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    rpc_max_answer_time: u64,
+    /// Memory for requests and answers that wait, of all connections, in MiB; beyond it the connection that owes most is
+    /// cut. The process takes several times as much
+    #[arg(long, value_name = "MIB", default_value_t = default_waiting_mib(),
+        value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    rpc_max_waiting_size: u32,
     /// Requests in one batch
     #[arg(long, value_name = "COUNT", default_value_t = RpcConfig::default().max_batch,
         value_parser = clap::value_parser!(u32).range(1..=65_535))]
@@ -292,11 +292,23 @@ impl RpcArgs {
             max_request_bytes: self.rpc_max_request_size.saturating_mul(MIB),
             max_response_bytes: self.rpc_max_response_size.saturating_mul(MIB),
             max_subscriptions_per_connection: self.rpc_max_subscriptions_per_connection,
+            max_subscriptions: self.rpc_max_subscriptions,
+            max_answer_time: Duration::from_secs(self.rpc_max_answer_time),
+            max_waiting_bytes: mib_to_bytes(self.rpc_max_waiting_size),
             max_batch: self.rpc_max_batch_request_len,
             max_unread_messages: self.rpc_message_buffer_capacity_per_connection,
             ..RpcConfig::default()
         }
     }
+}
+
+fn mib_to_bytes(mib: u32) -> usize {
+    usize::try_from(u64::from(mib) * u64::from(MIB)).unwrap_or(usize::MAX)
+}
+
+fn default_waiting_mib() -> u32 {
+    let mib = RpcConfig::default().max_waiting_bytes / mib_to_bytes(1);
+    u32::try_from(mib).unwrap_or(u32::MAX)
 }
 
 fn is_all(given: &[String]) -> bool {
@@ -370,6 +382,9 @@ mod tests {
             &["--rpc-max-request-size", "1"],
             &["--rpc-max-response-size", "1"],
             &["--rpc-max-subscriptions-per-connection", "1"],
+            &["--rpc-max-subscriptions", "1"],
+            &["--rpc-max-answer-time", "1"],
+            &["--rpc-max-waiting-size", "1"],
             &["--rpc-max-batch-request-len", "1"],
             &["--rpc-message-buffer-capacity-per-connection", "1"],
         ] {
@@ -387,11 +402,29 @@ mod tests {
     }
 
     #[test]
-    fn pruning_is_archive_or_a_positive_number() {
-        assert_eq!(parse_pruning("archive"), Ok(StatePruning::Archive));
-        assert_eq!(parse_pruning("16"), Ok(StatePruning::Keep(16)));
-        assert!(parse_pruning("0").is_err());
-        assert!(parse_pruning("all").is_err());
+    fn storage_has_its_defaults_and_takes_what_exists() {
+        #[derive(Parser)]
+        struct Storage {
+            #[command(flatten)]
+            storage: StorageArgs,
+        }
+        let storage = |arguments: &[&str]| {
+            let words = std::iter::once(&"node").chain(arguments);
+            Storage::try_parse_from(words).map(|parsed| parsed.storage.config())
+        };
+        let default = storage(&[]).unwrap();
+        assert_eq!(default.kind, DatabaseKind::Sled);
+        assert_eq!(default.pruning, StatePruning::Keep(256));
+        let chosen = storage(&["--database", "redb", "--state-pruning", "archive"]).unwrap();
+        assert_eq!(chosen.kind, DatabaseKind::Redb);
+        assert_eq!(chosen.pruning, StatePruning::Archive);
+        for wrong in [
+            ["--database", "rocksdb"],
+            ["--state-pruning", "0"],
+            ["--state-pruning", "all"],
+        ] {
+            assert!(storage(&wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

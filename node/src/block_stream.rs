@@ -32,6 +32,11 @@ pub const BLOCK_BYTES_MAX: u32 = 32 * 1024 * 1024;
 /// Memory that a decoded block may take, in bytes: a hostile file must not ask for more.
 const BLOCK_MEMORY_MAX: usize = 256 * 1024 * 1024;
 
+/// Says whether a file that begins like this, however early it was cut, may be one of blocks.
+pub fn may_be_blocks(beginning: &[u8]) -> bool {
+    beginning.starts_with(&MAGIC) || MAGIC.starts_with(beginning)
+}
+
 /// What a file of blocks says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamHead {

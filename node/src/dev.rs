@@ -1,6 +1,7 @@
 //! `commonwatt dev`: one validator, a demo community of real households, energy in every block.
 
 use std::{
+    io::{self, Write},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use crate::{
     community::{self, KeyKind, member_account},
     meters::{Meters, demo_row},
     paths::{ChainFolder, default_base_path, write_new},
-    producer::Produced,
+    producer::{CatchUpArgs, Produced},
     report::{energy, grouped, short},
     service::{Role, Service, ServiceConfig},
     spec::ChainSpec,
@@ -43,6 +44,8 @@ pub struct DevCommand {
     /// Stop after this many blocks
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
+    #[command(flatten)]
+    catch_up: CatchUpArgs,
     #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
@@ -76,15 +79,17 @@ impl DevCommand {
             role: Role::developer(),
         })?;
         let url = service.rpc_url();
-        welcome(&spec, &folder, is_new, &service)?;
+        say_or_stop(&welcome(&spec, &folder, is_new, &service), service.stop());
 
         let meters = service.block_on(Meters::connect(&url, &community))?;
         let run = meters.run(spec.genesis.timing, service.stop().clone());
         service.tasks().spawn("reading meters", run);
         let shown = self.show_blocks(service.chain().clone(), community, service.stop().clone());
-        service.produce(shown)?;
+        service.produce(self.catch_up.catch_up(), shown)?;
+        let stop = service.stop().clone();
         let safe = service.run()?;
-        println!("Stopped. {safe} steps are on disk; start again to go on.");
+        let end = format!("Stopped. {safe} steps are on disk; start again to go on.");
+        say_or_stop(&end, &stop);
         Ok(())
     }
 
@@ -155,6 +160,7 @@ impl DevCommand {
             names,
             missed: 0,
             told: Instant::now(),
+            stop: stop.clone(),
         };
         let mut left = self.blocks;
         move |produced| {
@@ -186,7 +192,14 @@ fn scale(timing: &mut StepTiming, step_ms: u64) {
     };
 }
 
-fn welcome(spec: &ChainSpec, folder: &ChainFolder, is_new: bool, service: &Service) -> Result<()> {
+/// Prints a text. When nobody reads any more, as after `| head`, the node ends as if it had been asked to.
+fn say_or_stop(text: &str, stop: &Stop) {
+    if writeln!(io::stdout(), "{text}").is_err() {
+        stop.ask();
+    }
+}
+
+fn welcome(spec: &ChainSpec, folder: &ChainFolder, is_new: bool, service: &Service) -> String {
     let (chain, url) = (service.chain(), service.rpc_url());
     let step_s = spec.genesis.timing.step_ms as f64 / 1_000.0;
     let (best, _) = chain.best();
@@ -195,21 +208,27 @@ fn welcome(spec: &ChainSpec, folder: &ChainFolder, is_new: bool, service: &Servi
     } else {
         format!("the chain goes on after step {best}")
     };
-    println!("{}: {begins} in {}", spec.name, folder.path().display());
-    println!("  genesis   {:?}", chain.genesis_hash());
-    println!(
-        "  community {} members, {} meters; steps of {step_s} s, each a quarter of an hour of one real summer week",
-        spec.genesis.members.len(),
-        spec.genesis.meters.len()
-    );
-    println!("  JSON-RPC  {url} (any Substrate client, for example polkadot.js Apps)");
+    let mut lines = vec![
+        format!("{}: {begins} in {}", spec.name, folder.path().display()),
+        format!("  genesis   {:?}", chain.genesis_hash()),
+        format!(
+            "  community {} members, {} meters; steps of {step_s} s, each a quarter of an hour of one real summer week",
+            spec.genesis.members.len(),
+            spec.genesis.meters.len()
+        ),
+        format!("  JSON-RPC  {url} (any Substrate client, for example polkadot.js Apps)"),
+    ];
     if let Some(address) = service.metrics_address() {
-        println!("  metrics   http://{address}/metrics (Prometheus; docs/metrics.md)");
+        lines.push(format!(
+            "  metrics   http://{address}/metrics (Prometheus; docs/metrics.md)"
+        ));
     }
-    println!("  look at a step:   energy_stepSummary [STEP], energy_allocations [STEP]");
-    println!("  trace a kWh:      energy_trace [STEP, MEMBER'S ADDRESS]");
-    println!("  stop with Ctrl-C, start again to go on\n");
-    Ok(())
+    lines.extend([
+        "  look at a step:   energy_stepSummary [STEP], energy_allocations [STEP]".to_owned(),
+        "  trace a kWh:      energy_trace [STEP, MEMBER'S ADDRESS]".to_owned(),
+        "  stop with Ctrl-C, start again to go on\n".to_owned(),
+    ]);
+    lines.join("\n")
 }
 
 /// Prints what each step brought.
@@ -219,6 +238,7 @@ struct Board {
     missed: u32,
     /// When something was printed last.
     told: Instant,
+    stop: Stop,
 }
 
 /// How often a node that is catching up says how far it is.
@@ -232,25 +252,32 @@ impl Board {
         if produced.punctuality == Punctuality::Late {
             self.missed = self.missed.saturating_add(1);
             if self.told.elapsed() >= CATCH_UP_NEWS {
-                println!(
+                self.say(&format!(
                     "catching up: {} missed steps closed late so far",
                     self.missed
-                );
+                ));
                 self.told = Instant::now();
             }
             return;
         }
         if self.missed > 0 {
-            println!("caught up: {} missed steps closed late", self.missed);
+            self.say(&format!(
+                "caught up: {} missed steps closed late",
+                self.missed
+            ));
             self.missed = 0;
         }
         self.told = Instant::now();
         match self.describe(produced) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => self.say(&text),
             Err(error) => {
                 tracing::error!(step = %produced.step, %error, "cannot describe the step")
             }
         }
+    }
+
+    fn say(&self, text: &str) {
+        say_or_stop(text, &self.stop);
     }
 
     fn describe(&self, produced: &Produced) -> Result<String> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use tempfile::NamedTempFile;
+use commonwatt_keystore::files::Draft;
 
 /// The folders of one chain.
 #[derive(Clone, Debug)]
@@ -137,13 +137,11 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
 /// else wrote it first.
 pub fn write_new(path: &Path, text: &str) -> Result<()> {
     let write = || -> io::Result<()> {
-        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut draft = NamedTempFile::new_in(folder)?;
-        draft.write_all(text.as_bytes())?;
-        draft.as_file().sync_all()?;
-        match draft.persist_noclobber(path) {
-            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
-            _ => File::open(folder)?.sync_all(),
+        let mut draft = Draft::begin(path)?;
+        draft.file().write_all(text.as_bytes())?;
+        match draft.keep_new() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result,
         }
     };
     write().with_context(|| format!("cannot write {}", path.display()))

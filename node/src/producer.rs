@@ -1,13 +1,22 @@
 //! Makes a block for every step, when its time has come.
+//!
+//! The clock alone says which steps have gone by, and every block is final. So a clock that is years ahead would fill
+//! the chain with empty steps that nobody can take back: a node that seems to have stood still for very long asks first.
 
 use std::time::{Duration, Instant};
 
-use commonwatt_chain::{Authored, Chain, ChainError};
+use anyhow::{Result, bail};
+use clap::Args;
+use commonwatt_chain::{Authored, Chain};
 use commonwatt_executor::BuildLimits;
 use commonwatt_primitives::{Step, StepTiming, digest::Punctuality};
 use commonwatt_storage::CommitMode;
 
-use crate::stop::{Stop, now_ms};
+use crate::{
+    report::{grouped, utc},
+    stop::{Stop, now_ms},
+    validators,
+};
 
 /// Longest body this node builds: the runtime's limit for ordinary calls, less room for inherents.
 pub const BODY_BYTES_MAX: usize = 14 * 1024 * 1024;
@@ -17,6 +26,65 @@ const STEPS_OPEN_MAX: u32 = 2;
 
 /// Candidates that may fail to fit before building stops.
 const MISFITS_MAX: u32 = 64;
+
+/// Days that a chain may have stood still and be caught up with unasked: 3 360 steps of 15 minutes. Longer outages are
+/// rarer than clocks that are wrong.
+const OUTAGE_DAYS_MAX: u64 = 35;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How many missed steps may be made up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Those of a long outage.
+    Bounded,
+    /// All that the clock says there are.
+    FromClock,
+}
+
+/// How far a node that makes blocks trusts its clock.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CatchUpArgs {
+    /// Make up for all steps that have gone by, also when the chain has stood still for more than 35 days. Their blocks are
+    /// final: look at the clock first
+    #[arg(long)]
+    catch_up_from_clock: bool,
+}
+
+impl CatchUpArgs {
+    /// Returns how many missed steps may be made up for.
+    pub fn catch_up(self) -> CatchUp {
+        match self.catch_up_from_clock {
+            true => CatchUp::FromClock,
+            false => CatchUp::Bounded,
+        }
+    }
+}
+
+/// Returns how many missed steps are made up for unasked.
+fn missed_steps_max(timing: &StepTiming) -> u32 {
+    let steps = OUTAGE_DAYS_MAX * DAY_MS / timing.step_ms.max(1);
+    u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+/// Checks that a node which makes block `step` next may trust a clock that shows `now`.
+fn verify_clock(timing: &StepTiming, catch_up: CatchUp, step: Step, now: u64) -> Result<()> {
+    let missed = timing.step_at(now).since(step);
+    if catch_up == CatchUp::FromClock || missed <= missed_steps_max(timing) {
+        return Ok(());
+    }
+    let since = match step {
+        Step(0 | 1) => "since the chain's first one began (genesis.timing.genesisMs)".to_owned(),
+        Step(next) => format!("since block {}", next.saturating_sub(1)),
+    };
+    bail!(
+        "the clock shows {}: by that, {} steps have gone by without a block {since}, which is more than {OUTAGE_DAYS_MAX} days' \
+         worth. Their blocks would be final, so they are not made unasked. If the clock is wrong, set it and start again; if \
+         it is right, start with --catch-up-from-clock once",
+        utc(now),
+        grouped(missed.into())
+    )
+}
 
 /// What happened to a step.
 pub struct Produced {
@@ -33,18 +101,24 @@ pub struct Produced {
 /// Makes blocks until asked to stop; tells each to `after`.
 ///
 /// Missed steps are made one after the other, marked late, before the next one in time.
+///
+/// # Errors
+/// Besides failures: too many missed steps, and a block that has changed who the validators are.
 pub fn run(
     chain: &Chain,
     timing: &StepTiming,
+    catch_up: CatchUp,
     stop: &Stop,
     mut after: impl FnMut(Produced),
-) -> Result<(), ChainError> {
+) -> Result<()> {
+    let validators = chain.validators()?;
     loop {
         let step = Step(chain.best().0.saturating_add(1));
         if stop.wait_until(timing.settles_at_ms(step)) {
-            return chain.db().flush().map_err(Into::into);
+            return Ok(chain.db().flush()?);
         }
         let now = now_ms();
+        verify_clock(timing, catch_up, step, now)?;
         let is_late = timing.is_late(step, now);
         let punctuality = if is_late {
             Punctuality::Late
@@ -71,6 +145,7 @@ pub fn run(
                     punctuality,
                     took: began.elapsed(),
                 });
+                validators::verify_unchanged(chain, &validators)?;
             }
             // Not our turn: nobody else makes blocks yet, so look again when the next step has settled.
             None => {
@@ -90,5 +165,186 @@ pub fn watch_clock(chain: &Chain, timing: &StepTiming, stop: &Stop) {
         if stop.wait_until(timing.settles_at_ms(open)) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        community::{self, KeyKind},
+        paths::ChainFolder,
+        service::{self, Role},
+        spec::ChainSpec,
+    };
+    use commonwatt_community_data::Community;
+    use commonwatt_keystore::{Keystore, Purpose, SecretUri};
+    use commonwatt_primitives::{AccountId, keys::SessionKeys};
+    use commonwatt_runtime::{RuntimeCall, transaction::SigningContext, transaction::sign_ed25519};
+    use commonwatt_storage::{ChainDb, DbConfig};
+    use commonwatt_txpool::TransactionSource;
+    use sp_core::Pair;
+    use tempfile::TempDir;
+
+    /// A development chain that missed a few steps.
+    struct Site {
+        spec: ChainSpec,
+        folder: ChainFolder,
+        _base: TempDir,
+    }
+
+    fn site(missed_ms: u64) -> Site {
+        let base = tempfile::tempdir().unwrap();
+        let folder = ChainFolder::create(base.path(), "dev").unwrap();
+        let mut spec = community::dev_spec(&Community::demo().unwrap(), KeyKind::Static);
+        spec.genesis.timing.genesis_ms = now_ms() - missed_ms;
+        Site {
+            spec,
+            folder,
+            _base: base,
+        }
+    }
+
+    impl Site {
+        fn open(&self) -> Chain {
+            service::open_chain(&self.folder, &self.spec, DbConfig::default()).unwrap()
+        }
+
+        /// Makes blocks until so many are made.
+        fn run(&self, chain: &Chain, blocks: u32) -> Result<()> {
+            let (stop, until) = (Stop::default(), chain.best().0 + blocks);
+            let timing = &self.spec.genesis.timing;
+            run(chain, timing, CatchUp::Bounded, &stop.clone(), |made| {
+                if made.step.0 >= until {
+                    stop.ask();
+                }
+            })
+        }
+    }
+
+    /// Has the DSO register a validator in the next block.
+    fn register(chain: &Chain, who: AccountId, keys: SessionKeys) {
+        let call = pallet_registry::Call::register_validator { who, keys };
+        let call = RuntimeCall::Registry(call);
+        let context = SigningContext::immortal(chain.genesis_hash());
+        let dso = community::ed25519_key("//Dso");
+        let signed = sign_ed25519(call, 0, &context, &dso);
+        chain.submit(TransactionSource::External, signed).unwrap();
+    }
+
+    fn keys_of(path: &str) -> SessionKeys {
+        SessionKeys {
+            vote: community::ed25519_key(path).public(),
+            beacon: community::sr25519_key(path).public(),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_is_not_believed_unasked() {
+        for step_ms in [900_000, 6_000, 250] {
+            let timing = StepTiming {
+                step_ms,
+                genesis_ms: 1_800_000_000_000,
+                ..community::DEV_TIMING
+            };
+            let after = |days: u64| timing.genesis_ms + days * DAY_MS;
+            let check = |catch_up, step, now| verify_clock(&timing, catch_up, step, now);
+            assert!(check(CatchUp::Bounded, Step(1), 0).is_ok());
+            assert!(check(CatchUp::Bounded, Step(1), after(35)).is_ok());
+            let said = check(CatchUp::Bounded, Step(1), after(36))
+                .unwrap_err()
+                .to_string();
+            for part in ["UTC", "genesisMs", "--catch-up-from-clock"] {
+                assert!(said.contains(part), "{said}");
+            }
+            assert!(check(CatchUp::FromClock, Step(1), after(3_650)).is_ok());
+            // What counts is the last block, not how old the chain is.
+            let day_ago = timing.step_at(after(364));
+            assert!(check(CatchUp::Bounded, day_ago, after(365)).is_ok());
+            let said = check(CatchUp::Bounded, day_ago, after(3_650))
+                .unwrap_err()
+                .to_string();
+            assert!(said.contains("since block"), "{said}");
+        }
+    }
+
+    #[test]
+    fn no_block_is_made_for_a_clock_that_is_far_ahead() {
+        let site = site(40 * DAY_MS);
+        let mut chain = site.open();
+        service::agree(&mut chain, Role::developer()).unwrap();
+        assert!(site.run(&chain, 1).is_err());
+        assert_eq!(chain.best().0, 0);
+    }
+
+    #[test]
+    fn a_validator_with_a_new_key_stops_and_goes_on_with_that() {
+        let site = site(60_000);
+        let mut chain = site.open();
+        service::agree(&mut chain, Role::developer()).unwrap();
+        let account = chain.validators().unwrap().remove(0).0;
+        let keys = keys_of("//Alice//new");
+        let vote = hex::encode(keys.vote.0);
+        register(&chain, account.clone(), keys);
+        let said = site.run(&chain, 5).unwrap_err().to_string();
+        let name = format!("0x{vote}");
+        assert!(
+            said.contains(&name) && said.contains("start the node again"),
+            "{said}"
+        );
+        assert_eq!(chain.best().0, 1);
+        drop(chain);
+
+        let mut chain = site.open();
+        let said = service::agree(&mut chain, Role::developer())
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(&vote), "{said}");
+        let keystore = Keystore::open(site.folder.keystore(), None).unwrap();
+        let secret = SecretUri::parse("//Alice//new").unwrap();
+        keystore.insert(Purpose::Vote, &secret).unwrap();
+        let role = Role::validator(keystore);
+        service::agree(&mut chain, role).unwrap();
+        site.run(&chain, 2).unwrap();
+        assert_eq!(chain.best().0, 3);
+    }
+
+    #[test]
+    fn a_second_validator_stops_the_chain_until_it_is_reverted() {
+        let site = site(60_000);
+        let mut chain = site.open();
+        service::agree(&mut chain, Role::developer()).unwrap();
+        site.run(&chain, 2).unwrap();
+        let validator = chain.validators().unwrap().remove(0).0;
+        let mut members = site.spec.genesis.members.iter();
+        let member = members
+            .find(|member| **member != validator)
+            .unwrap()
+            .clone();
+        register(&chain, member, keys_of("//Bob"));
+        let stopped = site.run(&chain, 5).unwrap_err().to_string();
+        assert_eq!(chain.best().0, 3);
+        drop(chain);
+
+        let mut chain = site.open();
+        let refused = service::agree(&mut chain, Role::developer())
+            .unwrap_err()
+            .to_string();
+        for said in [stopped, refused] {
+            for part in [
+                "2 validators",
+                "block 3 registered another",
+                "revert 1 --yes",
+            ] {
+                assert!(said.contains(part), "{part}: {said}");
+            }
+        }
+        drop(chain);
+        let db = ChainDb::open(&site.folder.database(), DbConfig::default()).unwrap();
+        db.revert_last().unwrap();
+        let mut chain = service::chain_on(db, &site.spec).unwrap();
+        service::agree(&mut chain, Role::developer()).unwrap();
+        site.run(&chain, 2).unwrap();
+        assert_eq!(chain.best().0, 4);
     }
 }

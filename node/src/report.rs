@@ -39,6 +39,15 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// Returns a word as a shell takes it for one, in quotation marks if need be.
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:,+@%=".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Returns an instant, in milliseconds since the Unix epoch, as people write it.
 pub fn utc(unix_ms: u64) -> String {
     let (days, second_of_day) = (unix_ms / 86_400_000, unix_ms / 1_000 % 86_400);
@@ -65,6 +74,15 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
         assert_eq!(utc(1_456_790_399_999), "2016-02-29 23:59:59 UTC");
         assert_eq!(utc(1_798_761_600_000), "2027-01-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn a_shell_takes_a_word_for_one() {
+        assert_eq!(shell_word("/var/lib/commonwatt"), "/var/lib/commonwatt");
+        assert_eq!(shell_word("/media/my disk"), "'/media/my disk'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word("$HOME"), "'$HOME'");
+        assert_eq!(shell_word(""), "''");
     }
 
     #[test]

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use commonwatt_chain::SingleValidator;
-use commonwatt_keystore::{Keystore, KeystoreError, Purpose};
+use commonwatt_keystore::Keystore;
 use commonwatt_primitives::digest::Punctuality;
 
 use crate::{
     args::{ChainArgs, MetricsArgs, RpcArgs, StorageArgs},
     key::{PasswordArgs, Prompt},
     paths::ChainFolder,
-    producer::Produced,
+    producer::{CatchUpArgs, Produced},
     service::{self, Role, Service, ServiceConfig},
     spec::ChainSpec,
     stop::now_ms,
@@ -30,6 +29,8 @@ pub struct RunCommand {
     /// Make blocks and vote. The keystore must hold the vote key that the chain knows this validator by
     #[arg(long)]
     validator: bool,
+    #[command(flatten)]
+    catch_up: CatchUpArgs,
     /// Name of this node in its log
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
@@ -93,7 +94,7 @@ impl RunCommand {
             );
         }
         service.inform();
-        service.produce(log_block)?;
+        service.produce(self.catch_up.catch_up(), log_block)?;
         let durable = service.run()?;
         tracing::info!(best = durable, "stopped; everything is on disk");
         Ok(())
@@ -101,21 +102,15 @@ impl RunCommand {
 
     fn role(&self, folder: &ChainFolder) -> Result<Role> {
         if !self.validator {
+            if self.password.is_given() {
+                tracing::warn!(
+                    "the password of the keystore is not used: without --validator this node makes no blocks and needs no keys"
+                );
+            }
             return Ok(Role::Full);
         }
         let keystore = Keystore::open(folder.keystore(), self.password.read(Prompt::Known)?)?;
-        Ok(Role::Validator(Box::new(move |account, keys| {
-            let pair = keystore
-                .vote_pair(&keys.vote)?
-                .ok_or_else(|| KeystoreError::Missing {
-                    folder: keystore.folder().to_owned(),
-                    purpose: Purpose::Vote,
-                    public: keys.vote.0,
-                })?;
-            let public = pair.public();
-            let signer = Box::new(move |message: &[u8]| pair.sign(message));
-            Ok(SingleValidator::with_signer(account, keys, public, signer)?)
-        })))
+        Ok(Role::validator(keystore))
     }
 }
 

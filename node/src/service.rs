@@ -11,6 +11,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 use commonwatt_chain::{Agreement, Chain, ChainConfig, SingleValidator};
 use commonwatt_executor::Executor;
+use commonwatt_keystore::Keystore;
 use commonwatt_metrics::About;
 use commonwatt_primitives::{AccountId, StepTiming, keys::SessionKeys};
 use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Services};
@@ -20,11 +21,13 @@ use tokio::runtime::Runtime;
 use crate::{
     community,
     paths::{ChainFolder, FolderLock},
-    producer::{self, Produced},
+    producer::{self, CatchUp, Produced},
+    session_keystore::LentKeystore,
+    signals::ask_on_signal,
     spec::{ChainSpec, ChainType},
     stop::Stop,
     supervisor::Supervisor,
-    threads,
+    threads, validators,
     watch::Watch,
 };
 
@@ -53,7 +56,12 @@ pub type FindVoteKey = Box<dyn FnOnce(AccountId, &SessionKeys) -> Result<SingleV
 /// What a node does on its chain.
 pub enum Role {
     /// Makes blocks and makes them final.
-    Validator(FindVoteKey),
+    Validator {
+        /// Finds the key to do so with.
+        find: FindVoteKey,
+        /// Where the validator's keys lie, to be lent to JSON-RPC; `None` when they lie nowhere.
+        keystore: Option<Arc<Keystore>>,
+    },
     /// Checks and serves what others made.
     Full,
 }
@@ -61,15 +69,40 @@ pub enum Role {
 impl Role {
     /// Returns the role of the only validator of a development chain, whose key everybody knows.
     pub fn developer() -> Self {
-        Self::Validator(Box::new(|account, keys| {
-            let vote = community::ed25519_key("//Alice");
-            Ok(SingleValidator::new(account, keys, vote)?)
-        }))
+        Self::Validator {
+            find: Box::new(|account, keys| {
+                let vote = community::ed25519_key("//Alice");
+                Ok(SingleValidator::new(account, keys, vote)?)
+            }),
+            keystore: None,
+        }
+    }
+
+    /// Returns the role of a validator whose keys lie in `keystore`.
+    pub fn validator(keystore: Keystore) -> Self {
+        let keystore = Arc::new(keystore);
+        let opened = keystore.clone();
+        Self::Validator {
+            find: Box::new(move |account, keys| {
+                let pair = opened.session_vote_pair(keys)?;
+                let public = pair.public();
+                let signer = Box::new(move |message: &[u8]| pair.sign(message));
+                Ok(SingleValidator::with_signer(account, keys, public, signer)?)
+            }),
+            keystore: Some(keystore),
+        }
+    }
+
+    fn keystore(&self) -> Option<Arc<Keystore>> {
+        match self {
+            Self::Validator { keystore, .. } => keystore.clone(),
+            Self::Full => None,
+        }
     }
 
     fn name(&self) -> NodeRole {
         match self {
-            Self::Validator(_) => NodeRole::Authority,
+            Self::Validator { .. } => NodeRole::Authority,
             Self::Full => NodeRole::Full,
         }
     }
@@ -98,17 +131,13 @@ pub fn chain_on(db: ChainDb, spec: &ChainSpec) -> Result<Chain> {
 /// Tells the chain who may make its blocks: its only validator. With several validators it stays without, and so takes
 /// no blocks.
 pub fn agree(chain: &mut Chain, role: Role) -> Result<()> {
-    let validators = chain.validators()?;
-    let agreement: Arc<dyn Agreement> = match (validators.as_slice(), role) {
-        ([(account, keys)], Role::Validator(find)) => Arc::new(find(account.clone(), keys)?),
+    let named = chain.validators()?;
+    let agreement: Arc<dyn Agreement> = match (named.as_slice(), role) {
+        ([(account, keys)], Role::Validator { find, .. }) => Arc::new(find(account.clone(), keys)?),
         ([(account, keys)], Role::Full) => {
             Arc::new(SingleValidator::follower(account.clone(), keys))
         }
-        (several, Role::Validator(_)) => bail!(
-            "this chain has {} validators, and this version makes blocks only for chains that have one: before the first \
-             block give the chain spec one validator; start without --validator to serve what the database holds",
-            several.len()
-        ),
+        (_, Role::Validator { .. }) => bail!(validators::explain_number(chain, &named)),
         (several, Role::Full) => {
             tracing::warn!(
                 validators = several.len(),
@@ -148,7 +177,7 @@ impl Service {
         verify_beginning(&spec)?;
         let lock = folder.lock()?;
         let mut chain = open_chain(&folder, &spec, database)?;
-        let role_name = role.name();
+        let (role_name, keystore) = (role.name(), role.keystore());
         agree(&mut chain, role)?;
         let chain = Arc::new(chain);
 
@@ -163,7 +192,11 @@ impl Service {
             is_authority: role_name == NodeRole::Authority,
         };
         let watch = runtime.block_on(Watch::start(chain.clone(), &about, metrics))?;
-        let services = watch.lend(Services::default());
+        let lent = keystore.map(|keystore| Arc::new(LentKeystore::new(keystore)) as _);
+        let services = watch.lend(Services {
+            keystore: lent,
+            ..Services::default()
+        });
         let rpc = runtime.block_on(commonwatt_rpc::start_with(
             chain.clone(),
             info,
@@ -227,11 +260,15 @@ impl Service {
     }
 
     /// Begins to make blocks, each of them told to `after`; a node that is no validator watches the clock instead.
-    pub fn produce(&mut self, after: impl FnMut(Produced) + Send + 'static) -> Result<()> {
+    pub fn produce(
+        &mut self,
+        catch_up: CatchUp,
+        after: impl FnMut(Produced) + Send + 'static,
+    ) -> Result<()> {
         let (chain, timing, stop) = (self.chain.clone(), self.timing, self.stop().clone());
         if self.is_validator {
             self.tasks.spawn_thread("making blocks", move || {
-                Ok(producer::run(&chain, &timing, &stop, after)?)
+                producer::run(&chain, &timing, catch_up, &stop, after)
             })
         } else {
             self.tasks.spawn_thread("watching the clock", move || {
@@ -282,40 +319,6 @@ pub fn verify_beginning(spec: &ChainSpec) -> Result<()> {
     }
     Ok(())
 }
-
-/// Asks everybody to stop at Ctrl-C, when the terminal is closed, or when a supervisor ends the process; a second signal
-/// ends the process at once, which loses no block that was announced.
-async fn ask_on_signal(stop: Stop) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).context("cannot listen for signals");
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hangup = listen(SignalKind::hangup())?;
-    let mut signals = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => SIGINT,
-            _ = terminate.recv() => SIGTERM,
-            _ = hangup.recv() => SIGHUP,
-        }
-    };
-    tokio::select! {
-        _ = signals() => {}
-        () = stop.asked() => {}
-    }
-    stop.ask();
-    tokio::spawn(async move {
-        let number = signals().await;
-        tracing::warn!("a second signal: ending at once");
-        std::process::exit(SIGNALLED + number);
-    });
-    Ok(())
-}
-
-/// What a shell reports for a process that a signal ended, less the signal's number.
-const SIGNALLED: i32 = 128;
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
 
 fn node_info(spec: &ChainSpec, role: NodeRole) -> NodeInfo {
     NodeInfo {

@@ -17,6 +17,9 @@ use serde_json::{Map, Value, json};
 /// Largest chain spec file that is read, in bytes.
 const SPEC_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// No chain in use began before 2020, milliseconds since the Unix epoch.
+const LIVE_SINCE_MS: u64 = 1_577_836_800_000;
+
 /// Longest id of a chain.
 const ID_BYTES_MAX: usize = 64;
 
@@ -81,6 +84,14 @@ pub enum SpecError {
     /// The chain's id cannot name a folder.
     #[error("the chain id {0:?} may have letters, digits, - and _ only, 64 at most")]
     Id(String),
+    /// A chain in use begins at a time that cannot be meant.
+    #[error("the chain spec's genesisMs is {genesis_ms}, {problem}")]
+    Begin {
+        /// When step 1 begins, milliseconds since the Unix epoch.
+        genesis_ms: u64,
+        /// What is wrong with it, and what to write.
+        problem: String,
+    },
     /// The genesis contradicts itself.
     #[error("the chain spec's genesis has {count} error(s): {errors}")]
     Genesis {
@@ -117,6 +128,7 @@ impl ChainSpec {
         if !is_id(&self.id) {
             return Err(SpecError::Id(self.id.clone()));
         }
+        self.verify_begin()?;
         let errors: Vec<_> = self
             .genesis
             .check()
@@ -132,6 +144,33 @@ impl ChainSpec {
         Err(SpecError::Genesis {
             count: errors.len(),
             errors: errors.join("; "),
+        })
+    }
+
+    /// Checks that a chain in use begins on its grid of steps, and not before there was such a chain: every step
+    /// since would be closed at once, for good.
+    fn verify_begin(&self) -> Result<(), SpecError> {
+        let timing = &self.genesis.timing;
+        let genesis_ms = timing.genesis_ms;
+        // A step of no length is found with the rest of the genesis.
+        let problem = if self.chain_type != ChainType::Live || timing.step_ms == 0 {
+            return Ok(());
+        } else if genesis_ms < LIVE_SINCE_MS {
+            "before 2020: give milliseconds since 1970, a number of 13 digits".to_owned()
+        } else if !genesis_ms.is_multiple_of(timing.step_ms) {
+            let next = genesis_ms
+                .saturating_sub(genesis_ms % timing.step_ms)
+                .saturating_add(timing.step_ms);
+            format!(
+                "which is no multiple of stepMs, so steps would not be the quarters of an hour that meters \
+                 report: the next multiple is {next}"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(SpecError::Begin {
+            genesis_ms,
+            problem,
         })
     }
 
@@ -197,6 +236,19 @@ mod tests {
         let spec = spec();
         assert_eq!(read(&spec.to_json()).unwrap(), spec);
         assert_eq!(spec.genesis_hash().unwrap(), spec.genesis_hash().unwrap());
+    }
+
+    #[test]
+    fn a_live_chain_that_begins_in_1970_or_off_the_grid_is_refused() {
+        let begins = |genesis_ms| {
+            refused(|spec| {
+                spec.chain_type = ChainType::Live;
+                spec.genesis.timing.step_ms = 900_000;
+                spec.genesis.timing.genesis_ms = genesis_ms;
+            })
+        };
+        assert!(begins(1_795_269_600).contains("13 digits"));
+        assert!(begins(1_795_269_601_000).contains("the next multiple is 1795270500000"));
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
+
+/// The clock that times are waited for by.
+pub use commonwatt_metrics::now_ms;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -69,14 +72,6 @@ impl Stop {
         }
         true
     }
-}
-
-/// Returns the system's clock in milliseconds since the Unix epoch.
-pub fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -41,20 +41,44 @@ pub fn split_by_largest_remainder(total: u64, weights: &[u64]) -> Option<Vec<u64
 ///
 /// Returns `None` when the totals differ.
 pub fn trace_lots(lots: &[u64], parts: &[u64]) -> Option<Vec<Vec<u64>>> {
+    let mut rows = vec![vec![0; lots.len()]; parts.len()];
+    hand_out(lots, parts, |column, shares| {
+        for (row, &share) in shares.iter().enumerate() {
+            rows[row][column] = share;
+        }
+    })?;
+    Some(rows)
+}
+
+/// Returns row `position` of [`trace_lots`], without the others: as long as there are lots, in memory for as many
+/// numbers as there are parts, not for a row of each.
+///
+/// Returns `None` when the totals differ, or there is no such part.
+pub fn trace_lots_of(lots: &[u64], parts: &[u64], position: usize) -> Option<Vec<u64>> {
+    let mut row = Vec::with_capacity(lots.len());
+    parts.get(position)?;
+    hand_out(lots, parts, |_, shares| row.extend(shares.get(position)))?;
+    Some(row)
+}
+
+/// Hands lots out to parts in order, each in proportion to what the parts still lack, and tells `take` of each lot
+/// which share every part has of it.
+///
+/// Returns `None` when the totals differ.
+fn hand_out(lots: &[u64], parts: &[u64], mut take: impl FnMut(usize, &[u64])) -> Option<()> {
     let sum = |items: &[u64]| items.iter().map(|&item| u128::from(item)).sum::<u128>();
     if sum(lots) != sum(parts) {
         return None;
     }
     let mut lacking = parts.to_vec();
-    let mut rows = vec![vec![0; lots.len()]; parts.len()];
     for (column, &lot) in lots.iter().enumerate() {
         let shares = split_by_largest_remainder(lot, &lacking)?;
-        for (row, share) in shares.into_iter().enumerate() {
-            rows[row][column] = share;
-            lacking[row] -= share;
+        for (lacking, &share) in lacking.iter_mut().zip(&shares) {
+            *lacking -= share;
         }
+        take(column, &shares);
     }
-    Some(rows)
+    Some(())
 }
 
 #[cfg(test)]
@@ -99,6 +123,13 @@ mod tests {
     #[test]
     fn lots_and_parts_of_different_totals_are_refused() {
         assert_eq!(trace_lots(&[1, 2], &[4]), None);
+        assert_eq!(trace_lots_of(&[1, 2], &[4], 0), None);
+    }
+
+    #[test]
+    fn a_part_that_is_not_there_has_no_row() {
+        assert_eq!(trace_lots_of(&[4], &[4], 0), Some(vec![4]));
+        assert_eq!(trace_lots_of(&[4], &[4], 1), None);
     }
 
     proptest! {
@@ -132,6 +163,20 @@ mod tests {
             }
             for (column, &lot) in lots.iter().enumerate() {
                 prop_assert_eq!(rows.iter().map(|row| row[column]).sum::<u64>(), lot);
+            }
+        }
+
+        #[test]
+        fn one_row_of_a_trace_is_the_same_as_in_the_whole(
+            lots in prop::collection::vec(0u64..100_000, 0..12),
+            weights in prop::collection::vec(0u64..1_000, 1..12),
+        ) {
+            prop_assume!(weights.iter().any(|&weight| weight > 0));
+            let parts = split_by_largest_remainder(lots.iter().sum(), &weights)
+                .expect("a weight is positive");
+            let rows = trace_lots(&lots, &parts).expect("the totals are equal");
+            for (position, row) in rows.into_iter().enumerate() {
+                prop_assert_eq!(trace_lots_of(&lots, &parts, position), Some(row));
             }
         }
     }

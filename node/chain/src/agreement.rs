@@ -77,7 +77,7 @@ pub enum AgreementError {
 }
 
 /// Splits the seal off a header.
-pub(crate) fn take_seal(header: &mut Header) -> Result<Vec<u8>, AgreementError> {
+pub fn take_seal(header: &mut Header) -> Result<Vec<u8>, AgreementError> {
     let number = *header.number();
     match header.digest_mut().pop() {
         Some(DigestItem::Seal(ENGINE_ID, seal)) => Ok(seal),

@@ -95,14 +95,10 @@ impl Chain {
         let block = Executor::build_genesis(genesis);
         let genesis_hash = block.header.hash();
         if db.is_initialized() {
-            let state = db.state_at(&db.best().1)?;
-            let found = state
-                .storage(well_known_keys::CODE)
-                .map_err(commonwatt_executor::ExecutionError::State)?;
-            verify_runtime(&found.unwrap_or_default())?;
+            verify_runtime(&db)?;
             db.verify_genesis(&genesis_hash)?;
         } else {
-            verify_runtime(&code.unwrap_or_default())?;
+            verify_marker(&code.unwrap_or_default())?;
             db.initialize(block.header, block.nodes)?;
         }
         let best = db.best().0;
@@ -528,8 +524,17 @@ impl Chain {
     }
 }
 
+/// Checks that this binary executes the runtime that made the best block of a database, which is not empty.
+pub fn verify_runtime(db: &ChainDb) -> Result<(), ChainError> {
+    let state = db.state_at(&db.best().1)?;
+    let found = state
+        .storage(well_known_keys::CODE)
+        .map_err(commonwatt_executor::ExecutionError::State)?;
+    verify_marker(&found.unwrap_or_default())
+}
+
 /// Checks that this binary executes the runtime a state was made by.
-fn verify_runtime(found: &[u8]) -> Result<(), ChainError> {
+fn verify_marker(found: &[u8]) -> Result<(), ChainError> {
     let known = code_marker();
     if found == known {
         return Ok(());

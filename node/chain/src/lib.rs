@@ -18,8 +18,8 @@ mod news;
 mod observer;
 mod validation;
 
-pub use agreement::{Agreement, AgreementError, SingleValidator, VoteSigner};
-pub use chain::{Authored, Chain, ChainConfig};
+pub use agreement::{Agreement, AgreementError, SingleValidator, VoteSigner, take_seal};
+pub use chain::{Authored, Chain, ChainConfig, verify_runtime};
 pub use error::ChainError;
 pub use health::{HealthCheck, Unready};
 pub use news::{NewHead, Watch};

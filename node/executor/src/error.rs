@@ -57,7 +57,10 @@ pub enum ExecutionError {
         actual: Hash,
     },
     /// The changes could not be collected: the state below is unreadable.
-    #[error("the state cannot be read: {0}; check the disk, then synchronise again")]
+    #[error(
+        "the state cannot be read: {0}; keep the database's folder, check the disk, then restore a copy of the folder or \
+         import exported blocks into an empty one"
+    )]
     State(String),
     /// An inherent of a block under construction failed: the clock or the parent is wrong.
     #[error("an inherent could not be applied: {0}")]

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tempfile::{NamedTempFile, TempPath};
 use zeroize::Zeroizing;
 
 /// Largest file with a secret that is read, in bytes. An account file with a long name has less than 1 KiB.
@@ -145,25 +146,75 @@ pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError
 
 /// Writes a file that only its owner can read, so that it is on disk whole or not at all. Refuses to overwrite.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let folder = match path.parent() {
+    let failed = to_error("write", path);
+    let mut draft = Draft::begin(path).map_err(&failed)?;
+    draft.file().write_all(bytes).map_err(&failed)?;
+    draft.keep_new().map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
+        _ => failed(error),
+    })
+}
+
+/// A file that is written under another name, and gets its own when all of it is on disk. Removed when it is dropped
+/// before.
+#[derive(Debug)]
+pub struct Draft {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Begins the file `path` under a hidden name beside it, readable by its owner alone.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        let file = tempfile::Builder::new()
+            .prefix(".draft-")
+            .permissions(Permissions::from_mode(0o600))
+            .tempfile_in(folder_of(path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Begins the file `path` with `file`, which is open and has the name `draft` in the same folder.
+    pub fn with(file: File, draft: &Path, path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: NamedTempFile::from_parts(file, TempPath::try_from_path(draft)?),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Returns the file, to write to.
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken; what is there stays.
+    pub fn keep_new(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file
+            .persist_noclobber(&self.path)
+            .map_err(|error| error.error)?;
+        sync(folder_of(&self.path))
+    }
+
+    /// Gives the file its name, in place of what had it before.
+    pub fn replace(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path).map_err(|error| error.error)?;
+        sync(folder_of(&self.path))
+    }
+}
+
+/// Returns the folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    let failed = to_error("write", path);
-    let mut draft = tempfile::Builder::new()
-        .prefix(".draft-")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(folder)
-        .map_err(&failed)?;
-    draft.write_all(bytes).map_err(&failed)?;
-    draft.as_file().sync_all().map_err(&failed)?;
-    draft
-        .persist_noclobber(path)
-        .map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
-            _ => failed(error.error),
-        })?;
-    sync_folder(folder)
+    }
 }
 
 /// Removes a file; says whether there was one.
@@ -213,7 +264,10 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), FileError> {
 }
 
 fn sync_folder(folder: &Path) -> Result<(), FileError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(to_error("sync the folder", folder))
+    sync(folder).map_err(to_error("sync the folder", folder))
+}
+
+/// Makes a folder's list of names durable.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }

@@ -202,9 +202,23 @@ pub enum KeystoreError {
     },
     /// There are more files than any keystore has.
     #[error(
-        "the keystore {0} holds more than {KEYS_MAX} keys: move those that are no longer used to another folder"
+        "the keystore {0} holds more than {KEYS_MAX} keys, or {ENTRIES_MAX} files: move those that are no longer used to \
+         another folder"
     )]
     TooMany(PathBuf),
+    /// There is no room for another key.
+    #[error(
+        "the keystore {folder} holds {keys} keys and takes {KEYS_MAX}, so there is no room for {more} more: move those that \
+         are no longer used to another folder"
+    )]
+    Full {
+        /// The keystore.
+        folder: PathBuf,
+        /// How many it holds.
+        keys: usize,
+        /// How many should be added.
+        more: usize,
+    },
 }
 
 /// A folder of validator keys.
@@ -240,11 +254,12 @@ impl Keystore {
             path: self.folder.clone(),
             source,
         };
+        let too_many = || KeystoreError::TooMany(self.folder.clone());
         let mut keys = Vec::new();
         for (count, entry) in fs::read_dir(&self.folder).map_err(failed)?.enumerate() {
             let entry = entry.map_err(failed)?;
-            if count >= ENTRIES_MAX || keys.len() >= KEYS_MAX {
-                return Err(KeystoreError::TooMany(self.folder.clone()));
+            if count >= ENTRIES_MAX {
+                return Err(too_many());
             }
             let name = entry.file_name();
             let Some((purpose, public)) = name.to_str().and_then(Purpose::of_file_name) else {
@@ -255,6 +270,9 @@ impl Keystore {
             let Some(bytes) = files::read_private(&path)? else {
                 continue;
             };
+            if keys.len() >= KEYS_MAX {
+                return Err(too_many());
+            }
             keys.push(StoredKey {
                 purpose,
                 public,
@@ -273,6 +291,8 @@ impl Keystore {
 
     /// Makes a new key for each purpose; the old ones stay, since the chain asks for them until it knows the new ones.
     pub fn rotate(&self) -> Result<SessionKeys, KeystoreError> {
+        // Both or none.
+        self.verify_room(&self.list()?, Purpose::ALL.len())?;
         Ok(SessionKeys {
             vote: ed25519::Public::from_raw(self.generate(Purpose::Vote)?),
             beacon: sr25519::Public::from_raw(self.generate(Purpose::Beacon)?),
@@ -312,7 +332,9 @@ impl Keystore {
         if path.exists() {
             return Err(exists());
         }
-        self.verify_password()?;
+        let stored = self.list()?;
+        self.verify_room(&stored, 1)?;
+        self.verify_password(&stored)?;
         let content = match &self.password {
             None => to_json_string(secret.expose()),
             Some(password) => Account::new(pair, Some(password), None, SS58_ANY)
@@ -376,18 +398,25 @@ impl Keystore {
         &self,
         keys: &SessionKeys,
     ) -> Result<(VotePair, BeaconPair), KeystoreError> {
-        let missing = |purpose, public| KeystoreError::Missing {
+        let vote = self.session_vote_pair(keys)?;
+        let beacon = self
+            .beacon_pair(&keys.beacon)?
+            .ok_or_else(|| self.missing(Purpose::Beacon, keys.beacon.0))?;
+        Ok((vote, beacon))
+    }
+
+    /// Returns the vote key that the chain knows a validator by; an error says what to do when it is missing.
+    pub fn session_vote_pair(&self, keys: &SessionKeys) -> Result<VotePair, KeystoreError> {
+        self.vote_pair(&keys.vote)?
+            .ok_or_else(|| self.missing(Purpose::Vote, keys.vote.0))
+    }
+
+    fn missing(&self, purpose: Purpose, public: [u8; 32]) -> KeystoreError {
+        KeystoreError::Missing {
             folder: self.folder.clone(),
             purpose,
             public,
-        };
-        let vote = self
-            .vote_pair(&keys.vote)?
-            .ok_or_else(|| missing(Purpose::Vote, keys.vote.0))?;
-        let beacon = self
-            .beacon_pair(&keys.beacon)?
-            .ok_or_else(|| missing(Purpose::Beacon, keys.beacon.0))?;
-        Ok((vote, beacon))
+        }
     }
 
     /// Returns all keys.
@@ -407,11 +436,20 @@ impl Keystore {
         self.folder.join(purpose.file_name(public))
     }
 
+    /// Checks that so many more keys can be listed once they are stored.
+    fn verify_room(&self, stored: &[StoredKey], more: usize) -> Result<(), KeystoreError> {
+        let keys = stored.len();
+        if keys.saturating_add(more) > KEYS_MAX {
+            let folder = self.folder.clone();
+            return Err(KeystoreError::Full { folder, keys, more });
+        }
+        Ok(())
+    }
+
     /// Checks that the password opens the keys that are here, so that a mistyped one locks nobody out of a new key.
-    fn verify_password(&self) -> Result<(), KeystoreError> {
-        let sealed = self
-            .list()?
-            .into_iter()
+    fn verify_password(&self, stored: &[StoredKey]) -> Result<(), KeystoreError> {
+        let sealed = stored
+            .iter()
             .find(|key| key.protection == Protection::Password);
         match sealed {
             Some(key) => self.pair(key.purpose, &key.public).map(|_| ()),

@@ -60,13 +60,16 @@ impl NodeKey {
     }
 
     /// Takes a key as it is written: 64 hexadecimal digits, with or without 0x, or the 32 bytes themselves.
+    ///
+    /// Random bytes are never all digits, so 32 of those are half a key that was cut, and refused.
     pub fn parse(bytes: &[u8]) -> Result<Self, NodeKeyError> {
+        let digits = bytes.trim_ascii();
+        let digits = digits.strip_prefix(b"0x").unwrap_or(digits);
+        let is_text = digits.iter().all(u8::is_ascii_hexdigit);
         let mut seed = Zeroizing::new([0; 32]);
-        if bytes.len() == seed.len() {
+        if bytes.len() == seed.len() && !is_text {
             seed.copy_from_slice(bytes);
         } else {
-            let digits = bytes.trim_ascii();
-            let digits = digits.strip_prefix(b"0x").unwrap_or(digits);
             hex::decode_to_slice(digits, &mut *seed).map_err(|_| NodeKeyError::Malformed)?;
         }
         Ok(Self::from_seed(&seed))

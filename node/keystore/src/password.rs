@@ -19,6 +19,11 @@ pub enum PasswordError {
         "the password is empty: give one, or leave the password options away to store keys without"
     )]
     Empty,
+    /// It means no bytes at all.
+    #[error(
+        "the password 0x stands for no bytes at all, as polkadot.js reads it, which would protect nothing: give another"
+    )]
+    NoBytes,
     /// It is longer than any password.
     #[error("the password is longer than {PASSWORD_BYTES_MAX} bytes: is it another file?")]
     TooLong,
@@ -30,6 +35,9 @@ pub enum PasswordError {
 impl Password {
     /// Takes a password as it was typed.
     pub fn new(text: Zeroizing<String>) -> Result<Self, PasswordError> {
+        if text.as_str() == "0x" {
+            return Err(PasswordError::NoBytes);
+        }
         match text.len() {
             0 => Err(PasswordError::Empty),
             1..=PASSWORD_BYTES_MAX => Ok(Self(text)),
@@ -67,5 +75,24 @@ impl PartialEq for Password {
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_means_some_bytes() {
+        for (text, error) in [("", PasswordError::Empty), ("0x", PasswordError::NoBytes)] {
+            let text = Zeroizing::new(text.to_owned());
+            assert_eq!(Password::new(text).unwrap_err(), error);
+        }
+        let bytes = |text: &str| {
+            let password = Password::new(Zeroizing::new(text.to_owned())).unwrap();
+            password.key_material().to_vec()
+        };
+        assert_eq!(bytes("0x00"), [0]);
+        assert_eq!(bytes("0x0"), b"0x0");
     }
 }

@@ -16,7 +16,7 @@ use sp_runtime::traits::Header as _;
 
 use crate::{
     LastStep,
-    register::{Registrar, counted, shown},
+    register::{LateGauge, Registrar, counted, shown},
 };
 
 /// Upper bounds of buckets for work that takes milliseconds, in seconds.
@@ -47,14 +47,14 @@ pub(crate) struct ChainFigures {
     closed_at: Gauge,
     closure_to_final: HistogramVec,
     heads_missed: IntCounter,
-    block_extrinsics: IntGauge,
-    block_bytes: IntGauge,
+    block_extrinsics: LateGauge,
+    block_bytes: LateGauge,
     extrinsics: IntCounter,
     extrinsics_failed: IntCounter,
     commit: Histogram,
     execution: Histogram,
     constructed: Histogram,
-    transactions_constructed: IntGauge,
+    transactions_constructed: LateGauge,
     database_bytes: IntGauge,
     state_cache_bytes: IntGauge,
     energy: EnergyFigures,
@@ -63,7 +63,7 @@ pub(crate) struct ChainFigures {
 /// Figures of readings and energy.
 struct EnergyFigures {
     readings: IntCounterVec,
-    step_readings: IntGauge,
+    step_readings: LateGauge,
     corrections: IntCounterVec,
     corrected: IntCounterVec,
     steps_corrected: IntCounter,
@@ -74,10 +74,10 @@ struct EnergyFigures {
     consumed: IntCounter,
     allocated: IntCounterVec,
     lost: IntCounter,
-    step_generated: IntGauge,
-    step_consumed: IntGauge,
+    step_generated: LateGauge,
+    step_consumed: LateGauge,
     step_allocated: IntGaugeVec,
-    step_lost: IntGauge,
+    step_lost: LateGauge,
 }
 
 /// What the events of a block come to.
@@ -143,11 +143,11 @@ impl ChainFigures {
                 "Blocks that came so fast that they are missing in the figures on readings, energy, lateness and failed \
                  extrinsics",
             )?,
-            block_extrinsics: registrar.gauge(
+            block_extrinsics: registrar.gauge_once_known(
                 "commonwatt_block_extrinsics",
                 "Extrinsics in the last block, the inherent included",
             )?,
-            block_bytes: registrar.gauge(
+            block_bytes: registrar.gauge_once_known(
                 "commonwatt_block_bytes",
                 "Bytes of the extrinsics in the last block",
             )?,
@@ -174,7 +174,7 @@ impl ChainFigures {
                 "How long making a block took, in seconds",
                 &WORK_BUCKETS_S,
             )?,
-            transactions_constructed: registrar.gauge(
+            transactions_constructed: registrar.gauge_once_known(
                 "substrate_proposer_number_of_transactions",
                 "Extrinsics in the last block that this node made, the inherent included",
             )?,
@@ -254,8 +254,9 @@ impl ChainFigures {
             .inc_by(counted(tally.extrinsics_failed));
         self.energy.count(&tally);
         let summary = summary_of(check.chain(), head, step)?;
-        if let Some(summary) = &summary {
-            self.energy.show(summary);
+        match &summary {
+            Some(summary) => self.energy.show(summary),
+            None => self.energy.forget_step(),
         }
         Ok(LastStep {
             step,
@@ -275,9 +276,6 @@ impl EnergyFigures {
              to the generators' beneficiaries",
             &["part"],
         )?;
-        for part in ["shared", "rest"] {
-            step_allocated.get_metric_with_label_values(&[part])?;
-        }
         Ok(Self {
             readings: registrar.counters_of(
                 "commonwatt_readings_total",
@@ -285,7 +283,7 @@ impl EnergyFigures {
                 "kind",
                 &["generation", "consumption", "commitment"],
             )?,
-            step_readings: registrar.gauge(
+            step_readings: registrar.gauge_once_known(
                 "commonwatt_step_readings",
                 "Reports of devices that were taken on time in the last step",
             )?,
@@ -338,16 +336,16 @@ impl EnergyFigures {
                 "commonwatt_lost_watthours_total",
                 &format!("Energy lost between generators and community, in watt-hours, {FIRST}"),
             )?,
-            step_generated: registrar.gauge(
+            step_generated: registrar.gauge_once_known(
                 "commonwatt_step_generated_watthours",
                 "Energy generated in the last step, in watt-hours",
             )?,
-            step_consumed: registrar.gauge(
+            step_consumed: registrar.gauge_once_known(
                 "commonwatt_step_consumed_watthours",
                 "Energy consumed in the last step as far as it is in clear, in watt-hours",
             )?,
             step_allocated,
-            step_lost: registrar.gauge(
+            step_lost: registrar.gauge_once_known(
                 "commonwatt_step_lost_watthours",
                 "Energy lost between generators and community in the last step, in watt-hours",
             )?,
@@ -374,6 +372,14 @@ impl EnergyFigures {
         self.meters_flagged.inc_by(counted(tally.meters_flagged));
         self.sequences_jumped
             .inc_by(counted(tally.sequences_jumped));
+    }
+
+    /// Takes back what was said of the last step, when nothing is known of it.
+    fn forget_step(&self) {
+        for gauge in [&self.step_generated, &self.step_consumed, &self.step_lost] {
+            gauge.forget();
+        }
+        self.step_allocated.reset();
     }
 
     fn show(&self, summary: &StepSummary) {

@@ -81,6 +81,11 @@ impl<'a> Registrar<'a> {
         self.take(IntGauge::new(name, help)?, Kind::Gauge)
     }
 
+    /// Registers a gauge that is not exported before its value is known.
+    pub(crate) fn gauge_once_known(&mut self, name: &str, help: &str) -> Registered<LateGauge> {
+        self.gauges(name, help, &[]).map(LateGauge)
+    }
+
     /// Registers a gauge for values that are no whole numbers.
     pub(crate) fn gauge_of_reals(&mut self, name: &str, help: &str) -> Registered<Gauge> {
         self.take(Gauge::new(name, help)?, Kind::Gauge)
@@ -135,6 +140,20 @@ impl<'a> Registrar<'a> {
         });
         self.described.extend(described);
         Ok(figure)
+    }
+}
+
+/// A gauge whose value is not known from the start, and may become unknown again: it is not exported then, as 0 would
+/// say something.
+pub(crate) struct LateGauge(IntGaugeVec);
+
+impl LateGauge {
+    pub(crate) fn set(&self, value: i64) {
+        self.0.with_label_values(&[]).set(value);
+    }
+
+    pub(crate) fn forget(&self) {
+        self.0.reset();
     }
 }
 

@@ -190,6 +190,38 @@ fn a_step_shows_in_the_figures() {
 }
 
 #[test]
+fn what_no_block_has_told_yet_is_not_exported() {
+    let node = watched();
+    let of_a_block = |name: &&str| {
+        name.starts_with("commonwatt_step_")
+            && *name != "commonwatt_step_seconds"
+            && !name.contains("clos")
+            || name.starts_with("commonwatt_block_") && !name.contains("execution")
+            || *name == "substrate_proposer_number_of_transactions"
+    };
+    let described = node.metrics.described();
+    let expected: BTreeSet<_> = described
+        .iter()
+        .map(|figure| figure.name.as_str())
+        .filter(of_a_block)
+        .collect();
+    assert_eq!(expected.len(), 8, "{expected:?}");
+    let names = |exported: &str| -> BTreeSet<String> {
+        let names = exported
+            .lines()
+            .filter_map(|line| line.split(['{', ' ']).next());
+        names.filter(of_a_block).map(str::to_owned).collect()
+    };
+    assert_eq!(names(&node.exported(0)), BTreeSet::new());
+    node.make_block(Punctuality::OnTime, 0);
+    let found = names(&node.exported(0));
+    assert_eq!(
+        found.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        expected
+    );
+}
+
+#[test]
 fn a_late_report_is_a_correction_and_a_late_block_is_counted() {
     let node = watched();
     assert!(node.report("A", 1, 15_000, 1));

@@ -23,7 +23,7 @@ use crate::{
 
 pub(crate) fn register(methods: &mut Methods, node: &Node) -> Result<(), RegisterMethodError> {
     register_keys(methods, node.services.keystore.is_some())?;
-    methods.work("author_submitExtrinsic", submit)?;
+    methods.submission("author_submitExtrinsic", submit)?;
     methods.work("author_pendingExtrinsics", pending)?;
     methods.guarded_work("author_removeExtrinsic", remove)?;
     let names = [
@@ -172,7 +172,7 @@ async fn submit_and_watch(
     node: Arc<Node>,
 ) -> SubscriptionCloseResponse {
     let submitted = node
-        .work(move |node| {
+        .submit(pending.connection(), move |node| {
             let Bytes(extrinsic) = Arguments::parse(&params)?.required("extrinsic")?;
             Ok(node
                 .chain

@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jsonrpsee::{
-    core::middleware::{Batch, BatchEntry, Notification},
+    core::middleware::{Batch, BatchEntry, BatchEntryErr, Notification},
     server::{
         MethodResponse,
         middleware::rpc::{Request, RpcServiceT},
     },
+    types::{ErrorObjectOwned, Id},
 };
 use tower::Layer;
 
@@ -57,6 +58,12 @@ pub(crate) struct CountedCalls<Inner> {
     counts: CountCalls,
 }
 
+/// Tells who sent a request without an id, or with one that is none. The server below cannot tell the two apart; no
+/// method does anything for those who want no answer, so nobody is answered who did not want to be.
+fn no_id() -> ErrorObjectOwned {
+    Fault::no_id().into()
+}
+
 fn params_bytes(request: &Request<'_>) -> usize {
     let params = request.params.as_ref();
     params.map_or(0, |params| params.get().len())
@@ -93,7 +100,7 @@ where
             let fault = Fault::websocket_only();
             Err(MethodResponse::error(
                 request.id,
-                jsonrpsee::types::ErrorObjectOwned::from(fault),
+                ErrorObjectOwned::from(fault),
             ))
         } else {
             Ok(self.inner.call(request))
@@ -108,7 +115,15 @@ where
         }
     }
 
-    fn batch<'a>(&self, requests: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+    fn batch<'a>(
+        &self,
+        mut requests: Batch<'a>,
+    ) -> impl Future<Output = MethodResponse> + Send + 'a {
+        for entry in requests.iter_mut() {
+            if matches!(entry, Ok(BatchEntry::Notification(_))) {
+                *entry = Err(BatchEntryErr::new(Id::Null, no_id()));
+            }
+        }
         let bytes = requests
             .iter()
             .map(|entry| match entry {
@@ -127,13 +142,12 @@ where
 
     fn notification<'a>(
         &self,
-        notification: Notification<'a>,
+        _: Notification<'a>,
     ) -> impl Future<Output = MethodResponse> + Send + 'a {
         let call = self.counts.connection.begin(REQUEST_BYTES);
-        let answer = self.inner.notification(notification);
         async move {
-            let response = answer.await;
-            call.answer(None);
+            let response = MethodResponse::error(Id::Null, no_id());
+            call.answer(sent_bytes(&response));
             response
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use commonwatt_chain::NewHead;
 use commonwatt_primitives::digest::ENGINE_ID;
 use commonwatt_runtime::{Hash, Header};
 use jsonrpsee::{
@@ -14,7 +15,7 @@ use crate::{
     error::{Answer, Fault},
     limits::BLOCKS_PER_QUERY_MAX,
     methods::{Methods, Node, to_json},
-    news::{self, Pending, Start},
+    news::{self, Kind, Pending, Start},
     types::{Block, BlockNumber, Bytes, OneOrMany, SignedBlock},
 };
 
@@ -105,5 +106,6 @@ async fn heads(_: Params<'static>, pending: Pending, node: Arc<Node>) -> Subscri
             message: to_json(&header)?,
         })
     };
-    news::follow(pending, node, first, |head| to_json(&head.header).map(Some)).await
+    let tell = |head: &NewHead| to_json(&head.header).map(Some);
+    news::follow(pending, node, Kind::Header, first, tell).await
 }

@@ -124,7 +124,8 @@ async fn follow(
     };
     // Listening begins before the best block is looked at, so that none is missed in between.
     let mut heads = node.chain.subscribe_heads();
-    let first = match node.work(move |node| first(node, with_runtime)).await {
+    let first = node.work(pending.connection(), move |node| first(node, with_runtime));
+    let first = match first.await {
         Ok(first) => first,
         Err(fault) => return pending.reject(fault).await,
     };

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    num::NonZero,
     time::Duration,
 };
 
@@ -86,7 +87,8 @@ pub struct RpcConfig {
     /// Messages kept for a connection that reads too slowly; 64 by default. Beyond that its subscriptions wait,
     /// and end when the news they wait with is outdated.
     pub max_unread_messages: u32,
-    /// Requests that work on the chain at one time; 8 by default.
+    /// Requests that query the chain at one time; as many as there are processors by default, 2 to 8. As many
+    /// take transactions in besides.
     pub max_running: u32,
     /// Requests that wait for their turn to do so; 8 192 by default. Further ones are refused as "busy".
     pub max_waiting: u32,
@@ -97,8 +99,14 @@ pub struct RpcConfig {
     /// the process takes several times as much. Beyond that the connection that owes most is cut; one alone is not
     /// read from while it has 16 MiB waiting.
     pub max_waiting_bytes: usize,
-    /// Time between two WebSocket pings; 20 s by default. Who answers none for three of them is disconnected.
+    /// Time between two WebSocket pings, which keep proxies from closing what seems idle; 20 s by default.
     pub ping_interval: Duration,
+    /// How long a WebSocket may say nothing, answer no ping even; 1 h by default. A script that works once a step
+    /// sleeps in between, and its library with it. Who has vanished is noticed earlier, by the pings that nobody
+    /// acknowledges.
+    pub max_silence: Duration,
+    /// How long an HTTP request may take to come whole, its head and body, and a connection its first; 30 s by default.
+    pub max_request_time: Duration,
     /// Silence after which a subscription sends a message that means nothing; 30 s by default. In a browser
     /// polkadot-api sees no pings, and gives a node up after 40 s without a message; steps are 15 minutes apart.
     pub keep_alive: Duration,
@@ -118,14 +126,21 @@ impl Default for RpcConfig {
             max_subscriptions: 8_192,
             max_batch: 256,
             max_unread_messages: 64,
-            max_running: 8,
+            max_running: processors().clamp(2, 8),
             max_waiting: 8_192,
             max_answer_time: Duration::from_secs(30),
             max_waiting_bytes: 128 * 1024 * 1024,
             ping_interval: Duration::from_secs(20),
+            max_silence: Duration::from_secs(3_600),
+            max_request_time: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),
         }
     }
+}
+
+fn processors() -> u32 {
+    let count = std::thread::available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl RpcConfig {

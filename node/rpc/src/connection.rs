@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::watch,
+    sync::{Semaphore, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -31,6 +31,13 @@ use crate::chain_head::Follow;
 const CALLS_MAX: usize = 32;
 /// Bytes of requests and responses of one connection that may wait before no more is read from it.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Queries of one connection that are worked on or stand in the queue of all at one time.
+const QUERY_TURNS_MAX: usize = 2;
+/// Submissions likewise. A gateway sends the readings of many meters, and each is quickly taken in.
+const SUBMISSION_TURNS_MAX: usize = 4;
+/// How long a connection keeps its place for sure, whatever it does with it.
+const STALLED_MIN: Duration = Duration::from_secs(1);
 
 /// Locks what no code can leave half written.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,6 +74,8 @@ impl Ledger {
                 last_request: Instant::now(),
                 ..Load::default()
             }),
+            queries: Arc::new(Semaphore::new(QUERY_TURNS_MAX)),
+            submissions: Arc::new(Semaphore::new(SUBMISSION_TURNS_MAX)),
             is_websocket: AtomicBool::new(false),
             ended: watch::channel(false).0,
             follows: Mutex::default(),
@@ -92,6 +101,27 @@ impl Ledger {
         if added > 0 && total > self.waiting_max {
             self.cut_heaviest();
         }
+    }
+
+    /// Cuts the connection that has kept a place longest without a whole request; returns whether there is one.
+    /// WebSockets, and those that wait for an answer, keep theirs.
+    pub(crate) fn cut_stalled(&self) -> bool {
+        Instant::now()
+            .checked_sub(STALLED_MIN)
+            .is_some_and(|latest| self.cut_oldest(latest))
+    }
+
+    fn cut_oldest(&self, latest: Instant) -> bool {
+        let connections: Vec<_> = lock(&self.connections)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let stalled = connections
+            .iter()
+            .filter_map(|connection| Some((connection.stalled_since()?, connection)))
+            .filter(|(since, _)| *since <= latest)
+            .min_by_key(|(since, _)| *since);
+        stalled.is_some_and(|(_, connection)| connection.cut())
     }
 
     /// Cuts the connection that has most waiting.
@@ -132,6 +162,10 @@ struct Load {
     unwritten: usize,
     /// Bytes of a request that has not been read to its end, at most.
     half_read: usize,
+    /// Since when it is being read.
+    half_read_since: Option<Instant>,
+    /// Whether there was a whole request.
+    has_asked: bool,
     /// When a request last came to its end, or was answered.
     last_request: Instant,
     is_cut: bool,
@@ -149,6 +183,8 @@ impl Default for Load {
             answered: 0,
             unwritten: 0,
             half_read: 0,
+            half_read_since: None,
+            has_asked: false,
             last_request: Instant::now(),
             is_cut: false,
             is_paused: false,
@@ -174,6 +210,23 @@ impl Load {
         let waiting = self.bytes().saturating_sub(self.half_read);
         self.calls < CALLS_MAX && waiting <= WAITING_BYTES_MAX
     }
+
+    /// Returns since when a request is being waited for that has begun, or is the first.
+    fn reading_since(&self) -> Option<Instant> {
+        if self.has_asked {
+            self.half_read_since
+        } else {
+            Some(self.last_request)
+        }
+    }
+
+    /// Notes that a request has come to its end.
+    fn end_request(&mut self) {
+        self.half_read = 0;
+        self.half_read_since = None;
+        self.has_asked = true;
+        self.last_request = Instant::now();
+    }
 }
 
 /// One connection.
@@ -181,6 +234,10 @@ pub(crate) struct Connection {
     id: u32,
     ledger: Arc<Ledger>,
     load: Mutex<Load>,
+    /// Its turns to query the chain.
+    pub(crate) queries: Arc<Semaphore>,
+    /// Its turns to submit transactions.
+    pub(crate) submissions: Arc<Semaphore>,
     is_websocket: AtomicBool,
     ended: watch::Sender<bool>,
     /// Its subscriptions to the head of the chain, by their ids.
@@ -233,8 +290,7 @@ impl Connection {
         self.change(|load| {
             load.calls = load.calls.saturating_add(1);
             load.asked = load.asked.saturating_add(bytes);
-            load.half_read = 0;
-            load.last_request = Instant::now();
+            load.end_request();
         });
         Call {
             connection: self.clone(),
@@ -264,7 +320,27 @@ impl Connection {
 
     fn read(&self, bytes: usize) {
         let max = self.ledger.request_max;
-        self.change(|load| load.half_read = load.half_read.saturating_add(bytes).min(max));
+        self.change(|load| {
+            load.half_read = load.half_read.saturating_add(bytes).min(max);
+            load.half_read_since.get_or_insert_with(Instant::now);
+        });
+    }
+
+    /// Notes that a request over HTTP was answered, by a method or otherwise.
+    pub(crate) fn answered(&self) {
+        self.change(Load::end_request);
+    }
+
+    /// Returns whether more was sent for the request that is being read than any may have.
+    pub(crate) fn has_sent_too_much(&self) -> bool {
+        lock(&self.load).half_read >= self.ledger.request_max
+    }
+
+    /// Returns since when it keeps a place without a whole request; `None` while it has good reason to.
+    fn stalled_since(&self) -> Option<Instant> {
+        let load = lock(&self.load);
+        let is_busy = load.is_cut || load.calls > 0 || self.is_websocket();
+        (!is_busy).then(|| load.reading_since().unwrap_or(load.last_request))
     }
 
     /// Ends the connection, whatever it waits for; returns whether that is new.
@@ -277,19 +353,26 @@ impl Connection {
         !was_cut
     }
 
-    /// Returns once nothing was asked for so long; never for a WebSocket, which pings keep.
-    pub(crate) async fn idle_for(&self, time: Duration) {
+    /// Returns once a request took longer than `request` to come whole, or nothing was asked for `idle`; never for a
+    /// WebSocket, which pings keep.
+    pub(crate) async fn idle_for(&self, request: Duration, idle: Duration) {
         loop {
             let due = {
                 let load = lock(&self.load);
                 let is_busy = load.calls > 0 || self.is_websocket();
-                (!is_busy).then_some(load.last_request + time)
+                let due = match load.reading_since() {
+                    Some(since) => since + request,
+                    None => load.last_request + idle,
+                };
+                (!is_busy).then_some(due)
             };
             let now = Instant::now();
+            // A request may begin meanwhile, whose end is due before what was due until then.
+            let soon = now + request;
             match due {
                 Some(due) if due <= now => return,
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => tokio::time::sleep_until(now + time).await,
+                Some(due) => tokio::time::sleep_until(due.min(soon)).await,
+                None => tokio::time::sleep_until(soon).await,
             }
         }
     }
@@ -620,12 +703,47 @@ mod tests {
     async fn only_a_connection_without_calls_is_idle() {
         let connection = Ledger::new(usize::MAX, REQUEST_MAX).connect(1);
         let call = connection.begin(1);
-        let mut idle = std::pin::pin!(connection.idle_for(Duration::ZERO));
-        assert!(futures::poll!(&mut idle).is_pending());
+        let idle = || connection.idle_for(Duration::ZERO, Duration::ZERO);
+        let mut ends = std::pin::pin!(idle());
+        assert!(futures::poll!(&mut ends).is_pending());
         drop(call);
-        idle.await;
+        ends.await;
         connection.set_websocket();
-        let mut idle = std::pin::pin!(connection.idle_for(Duration::ZERO));
-        assert!(futures::poll!(&mut idle).is_pending());
+        let mut ends = std::pin::pin!(idle());
+        assert!(futures::poll!(&mut ends).is_pending());
+    }
+
+    #[tokio::test]
+    async fn a_request_must_come_whole_in_time_and_between_two_there_is_more() {
+        let connection = Ledger::new(usize::MAX, REQUEST_MAX).connect(1);
+        let hour = Duration::from_secs(3_600);
+        let is_over = async || {
+            let mut over = std::pin::pin!(connection.idle_for(Duration::ZERO, hour));
+            futures::poll!(&mut over).is_ready()
+        };
+        assert!(is_over().await, "nothing was ever asked");
+        connection.answered();
+        assert!(!is_over().await, "it may ask again");
+        connection.read(1);
+        assert!(is_over().await, "a request is never finished");
+        connection.begin(1).answer(None);
+        assert!(!is_over().await, "it may ask again");
+    }
+
+    #[tokio::test]
+    async fn the_place_that_was_kept_longest_for_nothing_is_taken_first() {
+        let ledger = Ledger::new(usize::MAX, REQUEST_MAX);
+        let [asking, websocket, old, young] = [1, 2, 3, 4].map(|id| ledger.connect(id));
+        let _call = asking.begin(1);
+        websocket.set_websocket();
+        assert!(!ledger.cut_stalled(), "all have just come");
+        assert!(ledger.cut_oldest(Instant::now()));
+        let is_cut = |connection: &Connection| lock(&connection.load).is_cut;
+        assert!(is_cut(&old));
+        assert!(!is_cut(&young));
+        assert!(ledger.cut_oldest(Instant::now()));
+        assert!(is_cut(&young));
+        assert!(!ledger.cut_oldest(Instant::now()), "nobody else may be cut");
+        assert!(!is_cut(&asking) && !is_cut(&websocket));
     }
 }

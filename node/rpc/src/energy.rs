@@ -26,7 +26,7 @@ use crate::{
     corrections,
     error::{Answer, Fault, unreadable},
     methods::{Methods, Node, to_json},
-    news::{self, Pending, Start},
+    news::{self, Kind, Pending, Start},
     types::{
         Account, AllocationJson, Bytes, CorrectedStep, EntryJson, MemberJson, MeterJson, MonthJson,
         Proof, StepJson, TraceJson, TracedAt,
@@ -262,7 +262,7 @@ async fn follow_steps(
             message: to_json(&step_of(&header, hash, summary, Vec::new()))?,
         })
     };
-    news::follow(pending, node, first, |head| {
+    news::follow(pending, node, Kind::Step, first, |head| {
         let (summary, corrected) = summaries_in(head);
         to_json(&step_of(&head.header, head.hash, summary, corrected)).map(Some)
     })

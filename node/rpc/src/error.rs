@@ -8,7 +8,10 @@ use commonwatt_storage::{StateError, StorageError};
 use commonwatt_txpool::{PoolError, Refusal};
 use jsonrpsee::{
     server::{RegisterMethodError, middleware::http::AuthorityError},
-    types::{ErrorObject, ErrorObjectOwned, error::INVALID_PARAMS_CODE},
+    types::{
+        ErrorObject, ErrorObjectOwned,
+        error::{INVALID_PARAMS_CODE, INVALID_REQUEST_CODE},
+    },
 };
 use sp_runtime::transaction_validity::InvalidTransaction;
 
@@ -150,6 +153,13 @@ impl Fault {
     pub(crate) fn websocket_only() -> Self {
         Self::new(NO_WEBSOCKET, "the method needs a WebSocket")
             .with_data("connect to the same port with ws:// instead of http://")
+    }
+
+    /// The request has no id that an answer could carry.
+    pub(crate) fn no_id() -> Self {
+        Self::new(INVALID_REQUEST_CODE, "Invalid request").with_data(
+            "it has no id, or one that is none, and was not carried out: give it one id, a whole number, a string or null",
+        )
     }
 
     /// As many subscriptions are open as may be, over all connections.

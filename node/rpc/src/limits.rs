@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Answer, Fault};
 
@@ -77,19 +77,29 @@ impl Workers {
         }
     }
 
-    /// Does `task` on a worker thread. Native code cannot be interrupted: when the time is over, or the caller goes
-    /// away, the task runs on, and its place stays taken until it is done.
+    /// Does `task` on a worker thread, when it is the caller's turn and then everybody's: `turns` are the caller's
+    /// own, so that who asks much waits behind himself and not before all others. Native code cannot be interrupted:
+    /// when the time is over, or the caller goes away, the task runs on, and its place and turn stay taken until it
+    /// is done.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        turns: &Arc<Semaphore>,
         task: impl FnOnce() -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
-        tokio::time::timeout(self.time_max, self.run_unbounded(task))
+        let turns = turns.clone();
+        let run = async {
+            let turn = turns.acquire_owned().await;
+            let turn = turn.map_err(|_| Fault::internal("the turns of a connection are gone"))?;
+            self.run_in_turn(turn, task).await
+        };
+        tokio::time::timeout(self.time_max, run)
             .await
             .unwrap_or_else(|_| Err(Fault::too_slow(self.time_max)))
     }
 
-    async fn run_unbounded<T: Send + 'static>(
+    async fn run_in_turn<T: Send + 'static>(
         &self,
+        turn: OwnedSemaphorePermit,
         task: impl FnOnce() -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let permit = match self.running.clone().try_acquire_owned() {
@@ -104,7 +114,7 @@ impl Workers {
             }
         };
         let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _kept = (turn, permit);
             task()
         });
         done.await.unwrap_or_else(|error| {
@@ -117,6 +127,39 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn turns(count: usize) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(count))
+    }
+
+    #[tokio::test]
+    async fn who_asks_much_waits_behind_himself_and_not_before_the_others() {
+        let workers = Workers::new(1, 8, HOUR);
+        let (greedy, modest) = (turns(1), turns(1));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let first = workers.run(&greedy, move || {
+            released.recv().expect("the test releases");
+            Ok(())
+        });
+        let mut first = std::pin::pin!(first);
+        assert!(futures::poll!(&mut first).is_pending());
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let note = |name: &'static str| {
+            let order = order.clone();
+            move || {
+                order.lock().expect("no panic").push(name);
+                Ok(())
+            }
+        };
+        let mut second = std::pin::pin!(workers.run(&greedy, note("greedy")));
+        assert!(futures::poll!(&mut second).is_pending());
+        let mut other = std::pin::pin!(workers.run(&modest, note("modest")));
+        assert!(futures::poll!(&mut other).is_pending());
+        release.send(()).expect("the task waits");
+        let (first, second, other) = tokio::join!(first, second, other);
+        assert_eq!((first, second, other), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(*order.lock().expect("no panic"), ["modest", "greedy"]);
+    }
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -131,8 +174,8 @@ mod tests {
             Ok(1)
         };
         let expected = Err(Fault::too_slow(Duration::from_millis(20)));
-        assert_eq!(workers.run(task).await, expected);
-        assert_eq!(workers.run(|| Ok(2)).await, Err(Fault::busy(0)));
+        assert_eq!(workers.run(&turns(9), task).await, expected);
+        assert_eq!(workers.run(&turns(9), || Ok(2)).await, Err(Fault::busy(0)));
         release.send(()).expect("the task waits");
         assert_eq!(done.recv().await, None);
         // The place is given back right after the task.
@@ -152,13 +195,14 @@ mod tests {
                     released.recv().expect("the test releases");
                     Ok(1)
                 };
-                workers.run(task).await
+                workers.run(&turns(9), task).await
             }
         });
         has_started.recv().await.expect("the task starts");
-        let mut waiting = std::pin::pin!(workers.run(|| Ok(2)));
+        let own = turns(9);
+        let mut waiting = std::pin::pin!(workers.run(&own, || Ok(2)));
         assert!(futures::poll!(&mut waiting).is_pending());
-        assert_eq!(workers.run(|| Ok(3)).await, Err(Fault::busy(1)));
+        assert_eq!(workers.run(&turns(9), || Ok(3)).await, Err(Fault::busy(1)));
         release.send(()).expect("the task waits");
         assert_eq!(waiting.await, Ok(2));
         assert_eq!(running.await.expect("no panic"), Ok(1));
@@ -176,8 +220,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_a_task_is_an_internal_error_and_frees_its_place() {
         let workers = Workers::new(1, 0, HOUR);
-        let answer: Answer<()> = workers.run(|| panic!("on purpose")).await;
+        let answer: Answer<()> = workers.run(&turns(9), || panic!("on purpose")).await;
         assert!(answer.is_err());
-        assert_eq!(workers.run(|| Ok(1)).await, Ok(1));
+        assert_eq!(workers.run(&turns(9), || Ok(1)).await, Ok(1));
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     connection::Connection,
     error::{Answer, Fault},
     limits::Workers,
-    news::Pending,
+    news::{Pending, Told},
 };
 
 /// What the methods work with.
@@ -36,6 +36,10 @@ pub(crate) struct Node {
     pub(crate) services: Services,
     /// Where blocking work is done.
     pub(crate) workers: Workers,
+    /// Where transactions are checked and taken in: apart, so that no query keeps a reading waiting.
+    pub(crate) submissions: Workers,
+    /// What was told of the last block.
+    pub(crate) told: Arc<Told>,
     /// Subscriptions that may still be opened, over all connections.
     pub(crate) subscriptions: Arc<Semaphore>,
     /// Whether unsafe methods may be called.
@@ -54,13 +58,26 @@ impl Node {
             .ok_or_else(Fault::unsafe_method)
     }
 
-    /// Does work on the chain on a worker thread.
+    /// Does work on the chain for a connection, on a worker thread.
     pub(crate) async fn work<T: Send + 'static>(
         self: &Arc<Self>,
+        connection: &Connection,
         task: impl FnOnce(&Self) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let node = self.clone();
-        self.workers.run(move || task(&node)).await
+        let run = move || task(&node);
+        self.workers.run(&connection.queries, run).await
+    }
+
+    /// Takes a transaction in for a connection, on a worker thread for transactions alone.
+    pub(crate) async fn submit<T: Send + 'static>(
+        self: &Arc<Self>,
+        connection: &Connection,
+        task: impl FnOnce(&Self) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let node = self.clone();
+        let run = move || task(&node);
+        self.submissions.run(&connection.submissions, run).await
     }
 }
 
@@ -198,12 +215,28 @@ impl Methods {
         handler: Handler<T>,
     ) -> Result<(), RegisterMethodError> {
         self.module
-            .register_async_method(name, move |params, node, _| async move {
+            .register_async_method(name, move |params, node, extensions| async move {
+                let connection = connection_of(&extensions)?;
                 let task = move |node: &Node| {
                     // Parsing and writing JSON may take longer than the answer itself.
                     to_json(&handler(node, Arguments::parse(&params)?)?)
                 };
-                node.work(task).await
+                node.work(&connection, task).await
+            })?;
+        Ok(())
+    }
+
+    /// Registers a method that takes a transaction in.
+    pub(crate) fn submission<T: Serialize + 'static>(
+        &mut self,
+        name: &'static str,
+        handler: Handler<T>,
+    ) -> Result<(), RegisterMethodError> {
+        self.module
+            .register_async_method(name, move |params, node, extensions| async move {
+                let connection = connection_of(&extensions)?;
+                let task = move |node: &Node| to_json(&handler(node, Arguments::parse(&params)?)?);
+                node.submit(&connection, task).await
             })?;
         Ok(())
     }
@@ -217,10 +250,10 @@ impl Methods {
         self.module
             .register_async_method(name, move |params, node, extensions| async move {
                 let connection = connection_of(&extensions)?;
-                let task = move |node: &Node| {
-                    to_json(&handler(node, &connection, Arguments::parse(&params)?)?)
-                };
-                node.work(task).await
+                let own = connection.clone();
+                let task =
+                    move |node: &Node| to_json(&handler(node, &own, Arguments::parse(&params)?)?);
+                node.work(&connection, task).await
             })?;
         Ok(())
     }

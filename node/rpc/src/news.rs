@@ -1,8 +1,14 @@
 //! Subscriptions: what happened, to those who asked, as fast as they read.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use commonwatt_chain::NewHead;
+use commonwatt_runtime::Hash;
 use jsonrpsee::{
     core::SubscriptionError,
     server::{
@@ -20,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, lock},
     error::{Answer, Fault},
     methods::Node,
 };
@@ -34,6 +40,60 @@ pub(crate) struct Start {
     pub(crate) number: u32,
     /// The first message.
     pub(crate) message: Box<RawValue>,
+}
+
+/// What a subscription tells of each block. Those of the same kind are told the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// The header.
+    Header,
+    /// The step it closes.
+    Step,
+    /// What it wrote under the keys with this hash, or all it wrote.
+    Storage(Option<Hash>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Kinds of news of one block that are kept.
+const KINDS_MAX: usize = 64;
+
+/// What was told of the last block: written as JSON once, however many are told.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<LastBlock>);
+
+#[derive(Default)]
+struct LastBlock {
+    number: u32,
+    news: BTreeMap<Kind, Option<Arc<RawValue>>>,
+}
+
+impl Told {
+    /// Returns what to tell of a block; `tell` says it for the first who asks.
+    fn say(
+        &self,
+        kind: Kind,
+        head: &NewHead,
+        tell: impl FnOnce(&NewHead) -> Answer<Option<Box<RawValue>>>,
+    ) -> Answer<Option<Arc<RawValue>>> {
+        let mut last = lock(&self.0);
+        if head.header.number > last.number {
+            last.number = head.header.number;
+            last.news.clear();
+        }
+        let is_kept = head.header.number == last.number;
+        if is_kept && let Some(known) = last.news.get(&kind) {
+            return Ok(known.clone());
+        }
+        if !is_kept || last.news.len() >= KINDS_MAX {
+            drop(last);
+            return Ok(tell(head)?.map(Arc::from));
+        }
+        // Others of the kind wait meanwhile: it is quicker than to do the same each.
+        let said = tell(head)?.map(Arc::from);
+        last.news.insert(kind, said.clone());
+        Ok(said)
+    }
 }
 
 /// Somebody who wants to subscribe.
@@ -122,6 +182,16 @@ impl Subscriber {
         self.send_counted(message.into(), bytes).await
     }
 
+    /// Sends a message that others are sent too.
+    async fn send_shared(&mut self, message: &RawValue) -> Result<(), End> {
+        let bytes = message.get().len().saturating_add(NOTIFICATION_BYTES);
+        let (method, id) = (self.sink.method_name(), self.sink.subscription_id());
+        match SubscriptionMessage::new(method, id, &message) {
+            Ok(message) => self.send_counted(message, bytes).await,
+            Err(error) => Err(Some(error.to_string())),
+        }
+    }
+
     async fn send_counted(
         &mut self,
         message: SubscriptionMessage,
@@ -161,24 +231,28 @@ pub(crate) fn close(end: End) -> SubscriptionCloseResponse {
     }
 }
 
-/// Follows the chain: sends what `first` says of the best block, and then what `tell` says of each later one.
+/// Follows the chain: sends what `first` says of the best block, and then what `tell` says of each later one, which
+/// must be the same for all of a kind.
 pub(crate) async fn follow(
     pending: Pending,
     node: Arc<Node>,
+    kind: Kind,
     first: impl FnOnce(&Node) -> Answer<Start> + Send + 'static,
     tell: impl Fn(&NewHead) -> Answer<Option<Box<RawValue>>>,
 ) -> SubscriptionCloseResponse {
     // Listening begins before the best block is looked at, so that none is missed in between.
     let mut heads = node.chain.subscribe_heads();
-    let start = match node.work(first).await {
+    let start = match node.work(pending.connection(), first).await {
         Ok(start) => start,
         Err(fault) => return pending.reject(fault).await,
     };
     let Some(mut subscriber) = pending.accept(node.keep_alive).await else {
         return SubscriptionCloseResponse::None;
     };
+    let told = node.told.clone();
     drop(node);
-    let Err(end) = tell_heads(&mut subscriber, start, &mut heads, tell).await;
+    let say = |head: &NewHead| told.say(kind, head, &tell);
+    let Err(end) = tell_heads(&mut subscriber, start, &mut heads, say).await;
     close(end)
 }
 
@@ -187,7 +261,7 @@ async fn tell_heads(
     subscriber: &mut Subscriber,
     start: Start,
     heads: &mut broadcast::Receiver<Arc<NewHead>>,
-    tell: impl Fn(&NewHead) -> Answer<Option<Box<RawValue>>>,
+    say: impl Fn(&NewHead) -> Answer<Option<Arc<RawValue>>>,
 ) -> Result<Infallible, End> {
     subscriber.send(start.message).await?;
     loop {
@@ -202,9 +276,9 @@ async fn tell_heads(
                 )));
             }
         };
-        match tell(&head) {
+        match say(&head) {
             Ok(None) => {}
-            Ok(Some(message)) => subscriber.send(message).await?,
+            Ok(Some(message)) => subscriber.send_shared(&message).await?,
             Err(_) => return Err(Some("a block could not be told of".to_owned())),
         }
     }
@@ -214,7 +288,7 @@ async fn tell_heads(
 mod tests {
     use super::*;
     use crate::{connection::Ledger, methods::to_json};
-    use commonwatt_runtime::{Hash, Header};
+    use commonwatt_runtime::Header;
     use jsonrpsee::RpcModule;
     use sp_runtime::traits::Header as _;
     use tokio::sync::Semaphore;
@@ -247,8 +321,10 @@ mod tests {
                     number: 10,
                     message,
                 };
-                let tell = |head: &NewHead| to_json(&head.header.number).map(Some);
-                let Err(end) = tell_heads(&mut subscriber, start, &mut heads, tell).await;
+                let say = |head: &NewHead| {
+                    to_json(&head.header.number).map(|number| Some(Arc::from(number)))
+                };
+                let Err(end) = tell_heads(&mut subscriber, start, &mut heads, say).await;
                 close(end)
             }
         };
@@ -256,6 +332,32 @@ mod tests {
             .register_subscription("heads", "head", "unheads", run)
             .expect("names differ");
         module
+    }
+
+    #[test]
+    fn news_of_a_block_are_written_once_for_all_of_a_kind() {
+        let told = Told::default();
+        let writings = std::cell::Cell::new(0);
+        let say = |kind, number| {
+            let said = told.say(kind, &head(number), |head| {
+                writings.set(writings.get() + 1);
+                to_json(&head.header.number).map(Some)
+            });
+            let said = said.expect("it is JSON").expect("there is news");
+            (said.get().to_owned(), writings.get())
+        };
+        assert_eq!(say(Kind::Header, 7), ("7".into(), 1));
+        assert_eq!(say(Kind::Header, 7), ("7".into(), 1));
+        assert_eq!(say(Kind::Step, 7), ("7".into(), 2));
+        assert_eq!(say(Kind::Header, 8), ("8".into(), 3));
+        // Who is behind is told of its own block, and takes nothing from the others.
+        assert_eq!(say(Kind::Header, 7), ("7".into(), 4));
+        assert_eq!(say(Kind::Header, 8), ("8".into(), 4));
+        for number in 0..200 {
+            let keys = Kind::Storage(Some(Hash::repeat_byte(number)));
+            say(keys, 8);
+        }
+        assert_eq!(lock(&told.0).news.len(), KINDS_MAX);
     }
 
     #[tokio::test]

@@ -194,7 +194,7 @@ fn body(node: &Arc<Node>, connection: &Arc<Connection>, mut arguments: Arguments
     let Ok(permit) = follow.operations.room().try_acquire_owned() else {
         return Ok(limit_reached());
     };
-    let node = node.clone();
+    let (node, connection) = (node.clone(), connection.clone());
     let (id, start) = begin(&follow, permit, |teller| async move {
         let id = teller.id.clone();
         let read = move |node: &Node| {
@@ -203,7 +203,7 @@ fn body(node: &Arc<Node>, connection: &Arc<Connection>, mut arguments: Arguments
             let value: Vec<_> = body.into_iter().map(Bytes).collect();
             to_json(&json!({ "event": "operationBodyDone", "operationId": id, "value": value }))
         };
-        let done = node.work(read).await;
+        let done = node.work(&connection, read).await;
         teller.end(done).await
     });
     Ok(started(&id, start))
@@ -227,7 +227,7 @@ fn call(node: &Arc<Node>, connection: &Arc<Connection>, mut arguments: Arguments
     let Ok(permit) = follow.operations.room().try_acquire_owned() else {
         return Ok(limit_reached());
     };
-    let node = node.clone();
+    let (node, connection) = (node.clone(), connection.clone());
     let (id, start) = begin(&follow, permit, |teller| async move {
         let id = teller.id.clone();
         let run = move |node: &Node| {
@@ -236,7 +236,7 @@ fn call(node: &Arc<Node>, connection: &Arc<Connection>, mut arguments: Arguments
             let output = Bytes(executor.call_raw(&state, &function, &parameters)?);
             to_json(&json!({ "event": "operationCallDone", "operationId": id, "output": output }))
         };
-        let done = node.work(run).await;
+        let done = node.work(&connection, run).await;
         teller.end(done).await
     });
     Ok(started(&id, start))
@@ -436,8 +436,10 @@ fn storage(
         items: items.into(),
         last: None,
     };
-    let node = node.clone();
-    let (id, start) = begin(&follow, permit, |teller| answer(node, teller, query));
+    let (node, connection) = (node.clone(), connection.clone());
+    let (id, start) = begin(&follow, permit, |teller| {
+        answer(node, connection, teller, query)
+    });
     let answer = json!({ "result": "started", "operationId": id, "discardedItems": discarded });
     Ok(Begun {
         answer,
@@ -446,10 +448,15 @@ fn storage(
 }
 
 /// Answers page by page. Between two pages of what lies under a key the client says that it wants more.
-async fn answer(node: Arc<Node>, teller: Teller, mut query: Query) -> Option<()> {
+async fn answer(
+    node: Arc<Node>,
+    connection: Arc<Connection>,
+    teller: Teller,
+    mut query: Query,
+) -> Option<()> {
     loop {
         let id = teller.id.clone();
-        let read = node.work(move |node| {
+        let read = node.work(&connection, move |node| {
             let found = query.next_page(node)?;
             let event = (!found.is_empty()).then(
                 || json!({ "event": "operationStorageItems", "operationId": id, "items": found }),

@@ -1,11 +1,11 @@
 //! The server: one port for HTTP and WebSocket.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use commonwatt_chain::{Chain, HealthCheck};
 use jsonrpsee::server::{
-    BatchRequestConfig, HttpRequest, PingConfig, RandomStringIdProvider, RegisterMethodError,
-    Server, ServerConfig, ServerHandle, StopHandle,
+    BatchRequestConfig, HttpRequest, HttpResponse, PingConfig, RandomStringIdProvider,
+    RegisterMethodError, Server, ServerConfig, ServerHandle, StopHandle, http,
     middleware::{
         http::{Authority, HostFilterLayer, ProxyGetRequestLayer},
         rpc::RpcServiceBuilder,
@@ -15,7 +15,7 @@ use jsonrpsee::server::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tower::{Service, ServiceBuilder};
 
@@ -34,23 +34,27 @@ use crate::{
     state, system, transaction,
 };
 
-/// Pings that may go unanswered before a connection is closed.
-const PINGS_MISSED_MAX: usize = 3;
 /// How long stopping waits for connections to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a subscription's id.
 const SUBSCRIPTION_ID_LENGTH: usize = 16;
-/// How long a connection that is no WebSocket may go without a whole request.
+/// How long a connection that is no WebSocket may wait with its next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long accepting pauses after a failure, such as no file handles being left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a connection that is one too many may take to be told.
+/// How long a connection that is one too many may wait for a place that is being freed, and then take to be told that
+/// there is none.
 const REFUSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Connections that are being told so at one time; further ones are just closed.
+/// Connections that do so at one time; further ones are just closed.
 const REFUSED_MAX: usize = 64;
 /// What a connection that is one too many is told.
 const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain\r\nconnection: close\r\n\
     content-length: 81\r\n\r\nall connections are taken: try again later, or raise --rpc-max-connections there\n";
+
+/// Status of an answer after which the connection is a WebSocket.
+const UPGRADED: u16 = 101;
+/// Status of an answer to a request that could not be read.
+const FAILED: u16 = 500;
 
 /// A server that listens. It stops when it is dropped.
 #[derive(Debug)]
@@ -114,6 +118,12 @@ pub async fn start_with(
             config.max_waiting,
             config.max_answer_time,
         ),
+        submissions: Workers::new(
+            config.max_running,
+            config.max_waiting,
+            config.max_answer_time,
+        ),
+        told: Arc::default(),
         subscriptions: Arc::new(Semaphore::new(usize_of(config.max_subscriptions))),
         is_unsafe_allowed: config.is_unsafe_allowed(),
         keep_alive: config.keep_alive,
@@ -150,9 +160,11 @@ pub async fn start_with(
         refusals: Arc::new(Semaphore::new(REFUSED_MAX)),
         ledger: Ledger::new(config.max_waiting_bytes, usize_of(config.max_request_bytes)),
         config: server_config(&config),
+        request_time: config.max_request_time,
+        request_bytes_max: config.max_request_bytes,
         stop: stop_handle,
     };
-    tokio::spawn(listening.accept(listener));
+    tokio::spawn(Arc::new(listening).accept(listener));
     tracing::info!(address = %local_addr, "JSON-RPC is listening");
     Ok(RpcServer { local_addr, handle })
 }
@@ -178,8 +190,8 @@ fn register_all(methods: &mut Methods, node: &Node) -> Result<(), RegisterMethod
 fn server_config(config: &RpcConfig) -> ServerConfig {
     let ping = PingConfig::new()
         .ping_interval(config.ping_interval)
-        .inactive_limit(config.ping_interval.saturating_mul(2))
-        .max_failures(PINGS_MISSED_MAX);
+        .inactive_limit(config.max_silence)
+        .max_failures(1);
     ServerConfig::builder()
         // Connections are counted where they are accepted.
         .max_connections(u32::MAX)
@@ -205,12 +217,14 @@ struct Listening {
     refusals: Arc<Semaphore>,
     ledger: Arc<Ledger>,
     config: ServerConfig,
+    request_time: Duration,
+    request_bytes_max: u32,
     stop: StopHandle,
 }
 
 impl Listening {
     /// Accepts connections until the server stops.
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut stopped = std::pin::pin!(self.stop.clone().shutdown());
         let mut id = 0_u32;
         loop {
@@ -231,12 +245,32 @@ impl Listening {
         }
     }
 
-    /// Serves a connection if there is a place for it.
-    fn take(&self, stream: TcpStream, id: u32) {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            self.refuse(stream);
+    /// Serves a connection if there is a place for it, or one that is kept for nothing.
+    fn take(self: &Arc<Self>, stream: TcpStream, id: u32) {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            self.serve(stream, id, place);
+            return;
+        }
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
             return;
         };
+        let is_freed = self.ledger.cut_stalled();
+        let listening = self.clone();
+        tokio::spawn(async move {
+            if is_freed {
+                let place = listening.places.clone().acquire_owned();
+                if let Ok(Ok(place)) = tokio::time::timeout(REFUSE_TIMEOUT, place).await {
+                    listening.serve(stream, id, place);
+                    return;
+                }
+            }
+            // Whoever does not listen is closed without being told.
+            let _ = tokio::time::timeout(REFUSE_TIMEOUT, refuse(stream)).await;
+            drop(permit);
+        });
+    }
+
+    fn serve(&self, stream: TcpStream, id: u32, place: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a JSON-RPC connection was lost at once");
             return;
@@ -269,16 +303,18 @@ impl Listening {
                 .build(self.methods.clone(), self.stop.clone()),
             connection: connection.clone(),
             observation: self.observation.clone(),
+            request_bytes_max: self.request_bytes_max,
         };
         let observation = self.observation.clone();
         let stopped = self.stop.clone().shutdown();
+        let request_time = self.request_time;
         tokio::spawn(async move {
             let counted = Counted::new(stream, connection.clone());
             let served = serve_with_graceful_shutdown(counted, service, stopped);
             let mut served = std::pin::pin!(served);
             let result = tokio::select! {
                 result = &mut served => result,
-                () = connection.idle_for(IDLE_TIMEOUT) => {
+                () = connection.idle_for(request_time, IDLE_TIMEOUT) => {
                     connection.cut();
                     served.await
                 }
@@ -296,39 +332,32 @@ impl Listening {
             drop(place);
         });
     }
-
-    /// Tells a connection that it is one too many, without reading what it wants.
-    fn refuse(&self, mut stream: TcpStream) {
-        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
-            return;
-        };
-        tokio::spawn(async move {
-            let told = async {
-                stream.write_all(REFUSAL).await?;
-                stream.shutdown().await
-            };
-            // Whoever does not listen is closed without being told.
-            let _ = tokio::time::timeout(REFUSE_TIMEOUT, told).await;
-            drop(permit);
-        });
-    }
 }
 
-/// Tells those who answer a request which connection it came over.
+/// Tells a connection that it is one too many, without reading what it wants.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await
+}
+
+/// Tells those who answer a request which connection it came over, and the connection what became of it.
 #[derive(Clone)]
 struct Tagged<Inner> {
     service: Inner,
     connection: Arc<Connection>,
     observation: Option<Observation>,
+    request_bytes_max: u32,
 }
 
 impl<Inner, Body> Service<HttpRequest<Body>> for Tagged<Inner>
 where
-    Inner: Service<HttpRequest<Body>>,
+    Inner: Service<HttpRequest<Body>, Response = HttpResponse>,
+    Inner::Error: Send,
+    Inner::Future: Send + 'static,
 {
     type Response = Inner::Response;
     type Error = Inner::Error;
-    type Future = Inner::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Inner::Error>> + Send>>;
 
     fn poll_ready(
         &mut self,
@@ -338,16 +367,30 @@ where
     }
 
     fn call(&mut self, mut request: HttpRequest<Body>) -> Self::Future {
-        if request.headers().contains_key("sec-websocket-key") {
-            if let Some(observation) = &self.observation
-                && !self.connection.is_websocket()
-            {
-                observation.session_opened();
-            }
-            self.connection.set_websocket();
-        }
         request.extensions_mut().insert(self.connection.clone());
-        self.service.call(request)
+        let answer = self.service.call(request);
+        let (connection, observation) = (self.connection.clone(), self.observation.clone());
+        let bytes_max = self.request_bytes_max;
+        Box::pin(async move {
+            let mut response = answer.await?;
+            match response.status().as_u16() {
+                UPGRADED => {
+                    if let Some(observation) = observation
+                        && !connection.is_websocket()
+                    {
+                        observation.session_opened();
+                    }
+                    connection.set_websocket();
+                }
+                // The library knows that a body is too long only when its length is said before.
+                FAILED if connection.has_sent_too_much() => {
+                    response = http::response::too_large(bytes_max);
+                }
+                _ => {}
+            }
+            connection.answered();
+            Ok(response)
+        })
     }
 }
 

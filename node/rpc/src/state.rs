@@ -10,6 +10,7 @@ use jsonrpsee::{
     types::Params,
 };
 use sp_core::OpaqueMetadata;
+use sp_runtime::traits::{BlakeTwo256, Hash as _};
 use sp_state_machine::{Backend, IterArgs, prove_read};
 use sp_version::RuntimeVersion;
 
@@ -21,7 +22,7 @@ use crate::{
         PAIRS_MAX, READS_PER_QUERY_MAX,
     },
     methods::{Methods, Node, to_json},
-    news::{self, Pending, Start},
+    news::{self, Kind, Pending, Start},
     types::{Bytes, ReadProof, StorageChangeSet},
 };
 
@@ -132,7 +133,7 @@ async fn follow_runtime_version(
             message: to_json(&version)?,
         })
     };
-    news::follow(pending, node, first, |_| Ok(None)).await
+    news::follow(pending, node, Kind::Nothing, first, |_| Ok(None)).await
 }
 
 // ---------------------------------------------------------------------------------- values
@@ -282,7 +283,8 @@ async fn follow_storage(
     pending: Pending,
     node: Arc<Node>,
 ) -> SubscriptionCloseResponse {
-    let keys = match node.work(move |node| wanted_keys(&params, node)).await {
+    let wanted = node.work(pending.connection(), move |node| wanted_keys(&params, node));
+    let keys = match wanted.await {
         Ok(keys) => keys,
         Err(fault) => return pending.reject(fault).await,
     };
@@ -296,7 +298,8 @@ async fn follow_storage(
             })
         }
     };
-    news::follow(pending, node, first, move |head| {
+    let kind = Kind::Storage(keys.as_ref().map(BlakeTwo256::hash_of));
+    news::follow(pending, node, kind, first, move |head| {
         changes_in(head, keys.as_ref())
     })
     .await

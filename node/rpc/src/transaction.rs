@@ -42,7 +42,7 @@ fn broadcast(
     }
     let number = connection.last_broadcast.fetch_add(1, Ordering::Relaxed);
     let id = number.to_string();
-    let offering = offer(node.clone(), extrinsic);
+    let offering = offer(node.clone(), connection.clone(), extrinsic);
     let end = connection.end();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -90,12 +90,13 @@ fn try_offer(node: &Node, extrinsic: Vec<u8>) -> Offered {
 }
 
 /// Offers a transaction to the pool, after each block anew while it is not in it, until it is final.
-async fn offer(node: Arc<Node>, extrinsic: Vec<u8>) {
+async fn offer(node: Arc<Node>, connection: Arc<Connection>, extrinsic: Vec<u8>) {
     loop {
         // Listening begins before the attempt, so that the block that changes its outcome is not missed.
         let mut heads = node.chain.subscribe_heads();
         let attempt = extrinsic.clone();
-        match node.work(move |node| Ok(try_offer(node, attempt))).await {
+        let offered = node.submit(&connection, move |node| Ok(try_offer(node, attempt)));
+        match offered.await {
             Ok(Offered::Done) => return,
             Ok(Offered::Pooled(mut watch)) => {
                 while let Some(status) = watch.recv().await {

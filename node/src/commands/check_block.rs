@@ -4,12 +4,12 @@ use std::{str::FromStr, time::Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use commonwatt_chain::{Agreement, SingleValidator};
+use commonwatt_chain::{Agreement, SingleValidator, take_seal};
 use commonwatt_executor::Executor;
-use commonwatt_primitives::{AccountId, digest::ENGINE_ID, keys::SessionKeys};
-use commonwatt_runtime::{Hash, Header};
+use commonwatt_primitives::{AccountId, keys::SessionKeys};
+use commonwatt_runtime::Hash;
 use commonwatt_storage::{State, StateError, StoredBlock};
-use sp_runtime::{DigestItem, traits::Header as _};
+use sp_runtime::traits::Header as _;
 
 use super::StoppedChain;
 use crate::{args::ChainArgs, report::grouped, service};
@@ -125,18 +125,12 @@ fn verify(
         justification,
     } = block;
     let (number, hash) = (*header.number(), header.hash());
-    let (unsealed, seal) = take_seal(header)?;
+    let mut unsealed = header;
+    let seal = take_seal(&mut unsealed)?;
     agreement.verify_author(&unsealed, &seal)?;
     agreement.verify_certificate(number, &hash, justification.as_deref().unwrap_or_default())?;
     executor.execute_block(state, &unsealed, &body)?;
     Ok(())
-}
-
-fn take_seal(mut header: Header) -> Result<(Header, Vec<u8>)> {
-    match header.digest_mut().pop() {
-        Some(DigestItem::Seal(ENGINE_ID, seal)) => Ok((header, seal)),
-        _ => bail!("it has no seal"),
-    }
 }
 
 #[cfg(test)]

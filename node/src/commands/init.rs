@@ -1,24 +1,24 @@
 //! `commonwatt init`: sets a node up.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
-use commonwatt_keystore::{Keystore, NodeKey, Protection, Purpose, StoredKey};
+use commonwatt_keystore::{Keystore, NodeKey, Protection, Purpose, StoredKey, files::Draft};
 use commonwatt_primitives::keys::SessionKeys;
 use commonwatt_runtime::Hash;
 use commonwatt_storage::{ChainDb, OpenError};
-use tempfile::NamedTempFile;
 
 use super::purge_chain;
 use crate::{
     args::ChainArgs,
     key::{PasswordArgs, Prompt},
     paths::ChainFolder,
+    report::shell_word,
     spec::{self, ChainSpec},
 };
 
@@ -81,7 +81,8 @@ impl Init {
             peer_id: take_node_key(&folder.network().join(NodeKey::FILE_NAME))?,
             keys: self.take_keys(&folder)?,
         };
-        made.tell(self.chain.base_path.as_deref());
+        let base_path = self.chain.base_path.as_deref();
+        println!("{}", made.describe(base_path, &self.password));
         Ok(())
     }
 
@@ -177,12 +178,9 @@ fn is_empty(folder: &Path) -> bool {
 
 /// Writes a file so that it is on disk whole, or the former one is.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut draft = NamedTempFile::new_in(folder)?;
-    draft.write_all(text.as_bytes())?;
-    draft.as_file().sync_all()?;
-    draft.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    let mut draft = Draft::begin(path)?;
+    draft.file().write_all(text.as_bytes())?;
+    draft.replace()
 }
 
 /// Makes the node key unless there is one; returns the peer id.
@@ -196,80 +194,118 @@ fn take_node_key(path: &Path) -> Result<(String, &'static str)> {
 }
 
 impl Made {
-    fn tell(&self, base_path: Option<&Path>) {
-        let line = |name: &str, value: String| println!("  {name:<11} {value}");
-        println!("{}", self.folder.display());
+    /// Returns what there is now, and what comes next.
+    fn describe(&self, base_path: Option<&Path>, password: &PasswordArgs) -> String {
+        let mut lines = vec![self.folder.display().to_string()];
+        let line = |name: &str, value: String| format!("  {name:<11} {value}");
         if let Some((spec, how)) = &self.spec {
-            line("chain spec", format!("{} ({}), {how}", spec.name, spec.id));
+            lines.push(line(
+                "chain spec",
+                format!("{} ({}), {how}", spec.name, spec.id),
+            ));
             if let Ok(genesis) = spec.genesis_hash() {
-                line("genesis", format!("{genesis:?}"));
+                lines.push(line("genesis", format!("{genesis:?}")));
             }
         }
-        line("peer id", format!("{}, {}", self.peer_id.0, self.peer_id.1));
+        let (peer_id, how) = &self.peer_id;
+        lines.push(line("peer id", format!("{peer_id}, {how}")));
         for (key, how) in &self.keys {
             let protection = match key.protection {
                 Protection::Clear => "not encrypted",
                 Protection::Password => "encrypted",
             };
-            line(
+            lines.push(line(
                 &format!("{} key", key.purpose),
                 format!("0x{}, {how}, {protection}", hex::encode(key.public)),
-            );
+            ));
         }
-        println!();
+        lines.push(String::new());
+        let base = base_path
+            .map(|base| format!(" --base-path {}", shell_word(&base.to_string_lossy())))
+            .unwrap_or_default();
+        lines.extend(self.describe_next(&base, password));
+        lines.join("\n")
+    }
+
+    /// Returns what comes next; `base` is the flag for the base path, if it needs one.
+    fn describe_next(&self, base: &str, password: &PasswordArgs) -> Vec<String> {
         let id = self
             .folder
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
-        let base = base_path
-            .map(|base| format!(" --base-path {}", base.display()))
-            .unwrap_or_default();
         let Some((spec, _)) = &self.spec else {
-            println!(
-                "Next: put the public keys into the chain spec, whose \"id\" is {id:?}, under genesis.validators:"
-            );
-            self.tell_keys();
-            println!("then run\n  commonwatt init --chain FILE{base}");
-            return;
+            return vec![
+                format!(
+                    "Next: put the public keys into the chain spec, whose \"id\" is {id:?}, under genesis.validators:"
+                ),
+                self.describe_keys(),
+                "then run".to_owned(),
+                format!("  commonwatt init --chain FILE{base}"),
+            ];
         };
-        let is_validator = spec.genesis.validators.iter().any(|validator| {
-            let held = |purpose, public: &[u8; 32]| {
-                self.keys
-                    .iter()
-                    .any(|(key, _)| key.purpose == purpose && key.public == *public)
-            };
-            held(Purpose::Vote, &validator.keys.vote.0)
-        });
-        if is_validator {
-            println!("Next: start the validator\n  commonwatt --chain {id}{base} --validator");
-        } else {
-            println!(
-                "The chain spec names none of these vote keys, so this node can serve the chain and makes no blocks.\n\
-                 Next: start it\n  commonwatt --chain {id}{base}\n\
-                 or, to make blocks, put the keys into the spec before the chain begins, under genesis.validators:"
-            );
-            self.tell_keys();
+        let validators = spec.genesis.validators.iter();
+        let named = validators
+            .filter_map(|validator| {
+                let vote = self.find(Purpose::Vote, &validator.keys.vote.0)?;
+                Some((vote, &validator.keys))
+            })
+            .next();
+        let Some((vote, keys)) = named else {
+            return vec![
+                "The chain spec names none of these vote keys, so this node can serve the chain and makes no blocks."
+                    .to_owned(),
+                "Next: start it".to_owned(),
+                format!("  commonwatt --chain {id}{base}"),
+                "or, to make blocks, put the keys into the spec before the chain begins, under genesis.validators:"
+                    .to_owned(),
+                self.describe_keys(),
+            ];
+        };
+        let mut lines = Vec::new();
+        if self.find(Purpose::Beacon, &keys.beacon.0).is_none() {
+            lines.push(format!(
+                "The chain spec names the vote key above with the beacon key 0x{}, which is not here: insert it with \
+                 `commonwatt key insert --purpose beacon`, or correct the spec before the chain begins:",
+                hex::encode(keys.beacon.0)
+            ));
+            lines.push(self.describe_keys());
         }
+        let password = match vote.protection {
+            Protection::Clear => String::new(),
+            Protection::Password => format!(" {}", password.flags()),
+        };
+        lines.push("Next: start the validator".to_owned());
+        lines.push(format!(
+            "  commonwatt --chain {id}{base} --validator{password}"
+        ));
+        lines
     }
 
-    /// Prints the keys as the chain spec has them: one of each purpose, if there is one only.
-    fn tell_keys(&self) {
+    /// Returns a key that is here.
+    fn find(&self, purpose: Purpose, public: &[u8; 32]) -> Option<&StoredKey> {
+        self.keys
+            .iter()
+            .map(|(key, _)| key)
+            .find(|key| key.purpose == purpose && key.public == *public)
+    }
+
+    /// Returns the keys as the chain spec has them: one of each purpose, if there is one only.
+    fn describe_keys(&self) -> String {
         let only = |purpose| {
             let mut keys = self.keys.iter().filter(|(key, _)| key.purpose == purpose);
             let (key, _) = keys.next()?;
             keys.next().is_none().then_some(key.public)
         };
         let (Some(vote), Some(beacon)) = (only(Purpose::Vote), only(Purpose::Beacon)) else {
-            println!("  (the keystore holds several keys: see `commonwatt key list`)");
-            return;
+            return "  (the keystore holds several keys: see `commonwatt key list`)".to_owned();
         };
         let keys = SessionKeys {
             vote: vote.into(),
             beacon: beacon.into(),
         };
         let keys = serde_json::to_string(&keys).expect("two keys have no foreign types");
-        println!("  \"keys\": {keys}");
+        format!("  \"keys\": {keys}")
     }
 }
 
@@ -286,6 +322,61 @@ mod tests {
         assert_eq!(find_blocks(&folder, Hash::zero()), Blocks::Others);
         fs::remove_dir(folder.database().join("sled")).unwrap();
         assert_eq!(find_blocks(&folder, Hash::zero()), Blocks::None);
+    }
+
+    #[test]
+    fn what_comes_next_can_be_run_as_it_stands() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Given {
+            #[command(flatten)]
+            password: PasswordArgs,
+        }
+        let given = |words: &[&str]| Given::parse_from([&["x"], words].concat()).password;
+        let spec = crate::community::dev_spec(
+            &commonwatt_community_data::Community::demo().unwrap(),
+            crate::community::KeyKind::Static,
+        );
+        let keys = &spec.genesis.validators[0].keys;
+        let stored = |purpose, public| StoredKey {
+            purpose,
+            public,
+            protection: Protection::Password,
+            path: PathBuf::new(),
+        };
+        let (vote, beacon) = (keys.vote.0, keys.beacon.0);
+        let mut made = Made {
+            folder: "/media/my disk/chains/dev".into(),
+            peer_id: ("12D3KooW".into(), NEW),
+            keys: vec![
+                (stored(Purpose::Vote, vote), NEW),
+                (stored(Purpose::Beacon, beacon), NEW),
+            ],
+            spec: Some((spec, NEW)),
+        };
+        let base = Some(Path::new("/media/my disk"));
+        let said = made.describe(base, &given(&["--password-file", "/run/my password"]));
+        let command = "commonwatt --chain dev --base-path '/media/my disk' --validator --password-file '/run/my password'";
+        assert!(said.ends_with(command), "{said}");
+        assert!(!said.contains("not here"), "{said}");
+        let said = made.describe(base, &given(&["--password-interactive"]));
+        assert!(
+            said.ends_with("--validator --password-interactive"),
+            "{said}"
+        );
+        let said = made.describe(None, &given(&[]));
+        assert!(
+            said.ends_with("--chain dev --validator --password-file FILE"),
+            "{said}"
+        );
+        made.keys[1].0.public = [0; 32];
+        let said = made.describe(base, &given(&[]));
+        let missing = format!("beacon key 0x{}, which is not here", hex::encode(beacon));
+        assert!(said.contains(&missing), "{said}");
+        for (key, _) in &mut made.keys {
+            key.protection = Protection::Clear;
+        }
+        assert!(made.describe(None, &given(&[])).ends_with("--validator"));
     }
 
     #[test]

@@ -44,6 +44,10 @@ impl StoppedChain {
                 spec.id
             )
         })?;
+        if db.is_initialized() {
+            // Another version may describe the same chain by another genesis.
+            commonwatt_chain::verify_runtime(&db)?;
+        }
         db.verify_genesis(&spec.genesis_hash()?)?;
         Ok(Self {
             spec,
@@ -51,5 +55,41 @@ impl StoppedChain {
             db,
             _lock: lock,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::community::{self, KeyKind};
+    use commonwatt_executor::Executor;
+    use commonwatt_storage::DbConfig;
+    use sp_core::storage::well_known_keys::CODE;
+
+    #[test]
+    fn a_chain_of_another_runtime_is_named_as_that() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = ChainFolder::create(base.path(), "dev").unwrap();
+        let community = commonwatt_community_data::Community::demo().unwrap();
+        let mut spec = community::dev_spec(&community, KeyKind::Static);
+        spec.genesis.timing.genesis_ms = 1_800_000_000_000;
+        crate::paths::write_new(&folder.chain_spec(), &spec.to_json()).unwrap();
+        let mut storage = spec.genesis.build_storage().unwrap();
+        storage
+            .top
+            .insert(CODE.to_vec(), b"another runtime".to_vec());
+        let block = Executor::build_genesis(storage);
+        let db = ChainDb::open(&folder.database(), DbConfig::default()).unwrap();
+        db.initialize(block.header, block.nodes).unwrap();
+        drop(db);
+        let chain = ChainArgs {
+            chain: None,
+            base_path: Some(base.path().to_owned()),
+        };
+        let said = StoppedChain::open(&chain).err().unwrap().to_string();
+        assert!(
+            said.contains("another runtime") && said.contains("install the version"),
+            "{said}"
+        );
     }
 }

@@ -8,11 +8,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use commonwatt_storage::{DATABASE_MARKER, is_database_entry};
 
 use crate::args::ChainArgs;
-
-/// The file that makes a folder a database.
-const MARKER: &str = "database.txt";
 
 /// Removes the blocks and states of a stopped node. Keys, node identity and chain spec stay.
 #[derive(Debug, Args)]
@@ -58,18 +56,8 @@ fn verify_database(database: &Path) -> Result<()> {
     let failed = || format!("cannot look into {}", database.display());
     for entry in fs::read_dir(database).with_context(failed)? {
         let name = entry.with_context(failed)?.file_name();
-        let is_ours = [
-            "lock",
-            "progress",
-            MARKER,
-            "database.txt.new",
-            "sled",
-            "redb",
-        ]
-        .iter()
-        .any(|ours| name == *ours);
         ensure!(
-            is_ours,
+            is_database_entry(&name),
             "{} holds {name:?}, which is no part of a database: look at it, and remove the folder by hand if you want to",
             database.display()
         );
@@ -97,7 +85,7 @@ fn ask(name: &str, database: &Path) -> Result<bool> {
 /// Removes what is in the folder: the folder itself may be a mount point. The marker goes first, so that what a crash
 /// leaves is never taken for a database.
 pub(super) fn remove_content(database: &Path) -> io::Result<()> {
-    match fs::remove_file(database.join(MARKER)) {
+    match fs::remove_file(database.join(DATABASE_MARKER)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => fs::File::open(database)?.sync_all()?,
     }
@@ -120,7 +108,7 @@ mod tests {
     fn only_a_database_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("sled")).unwrap();
-        for name in ["lock", MARKER, "sled/db"] {
+        for name in ["lock", DATABASE_MARKER, "sled/db"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         verify_database(folder.path()).unwrap();

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use commonwatt_keystore::{AccountError, Scheme, SecretUri, WORD_COUNTS, files};
+use commonwatt_keystore::{AccountError, Scheme, SecretUri, WORD_COUNTS, Zeroizing, files};
 use commonwatt_runtime::configs::SS58_PREFIX;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 use sp_core::crypto::{AccountId32, Ss58AddressFormat, Ss58Codec};
 
 use super::{
@@ -144,6 +144,22 @@ impl Inspect {
     }
 }
 
+/// Room for what is printed as JSON: a phrase of 24 words and three lines.
+const JSON_BYTES: usize = 1_024;
+
+/// A key in JSON, with the names that Substrate's tools use.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    account_id: &'a str,
+    public_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_phrase: Option<&'a str>,
+    ss58_address: &'a str,
+}
+
 /// What may be known of a key.
 pub(super) struct Identity {
     pub(super) scheme: Option<Scheme>,
@@ -167,17 +183,18 @@ impl Identity {
         let public = format!("0x{}", hex::encode(self.public));
         let scheme = self.scheme.map(Scheme::name);
         if is_json {
-            let mut answer = Map::new();
-            if let Some(phrase) = phrase {
-                answer.insert("secretPhrase".into(), json!(phrase));
-            }
-            if let Some(scheme) = scheme {
-                answer.insert("scheme".into(), json!(scheme));
-            }
-            answer.insert("publicKey".into(), json!(public));
-            answer.insert("accountId".into(), json!(public));
-            answer.insert("ss58Address".into(), json!(self.address()));
-            writeln!(console.out, "{:#}", Value::Object(answer))?;
+            let answer = Answer {
+                account_id: &public,
+                public_key: &public,
+                scheme,
+                secret_phrase: phrase,
+                ss58_address: &self.address(),
+            };
+            // Wiped, and not copied while it grows.
+            let mut json = Zeroizing::new(Vec::with_capacity(JSON_BYTES));
+            serde_json::to_writer_pretty(&mut *json, &answer)?;
+            json.push(b'\n');
+            console.out.write_all(&json)?;
             return Ok(());
         }
         if let Some(phrase) = phrase {

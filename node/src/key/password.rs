@@ -13,6 +13,8 @@ use commonwatt_keystore::{
 };
 use tracing::warn;
 
+use crate::report::shell_word;
+
 /// The variable that may hold the keystore's password.
 pub const PASSWORD_VARIABLE: &str = "COMMONWATT_PASSWORD";
 
@@ -37,6 +39,20 @@ pub enum Prompt {
 }
 
 impl PasswordArgs {
+    /// Says whether the command line names a password.
+    pub fn is_given(&self) -> bool {
+        self.password_file.is_some() || self.password_interactive
+    }
+
+    /// Returns the flags that give another command the same password; without any, those that show where it goes.
+    pub fn flags(&self) -> String {
+        match &self.password_file {
+            Some(file) => format!("--password-file {}", shell_word(&file.to_string_lossy())),
+            None if self.password_interactive => "--password-interactive".to_owned(),
+            None => "--password-file FILE".to_owned(),
+        }
+    }
+
     /// Returns the password, if one was given.
     pub fn read(&self, prompt: Prompt) -> Result<Option<Password>> {
         if let Some(file) = &self.password_file {

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    ffi::OsStr,
     fmt,
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -17,8 +18,11 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const LOCK_FILE: &str = "lock";
 pub(crate) const PROGRESS_FILE: &str = "progress";
-const MARKER_FILE: &str = "database.txt";
+/// The file that makes a folder a database.
+pub const DATABASE_MARKER: &str = "database.txt";
 const MARKER_DRAFT: &str = "database.txt.new";
+/// The files of every back end's folder.
+const OWN_FILES: [&str; 4] = [LOCK_FILE, DATABASE_MARKER, MARKER_DRAFT, PROGRESS_FILE];
 const MARKER_TITLE: &str = "commonwatt database";
 /// Two notes of a height and its checksum.
 const PROGRESS_BYTES: u64 = 16;
@@ -89,12 +93,13 @@ impl Folder {
     pub(crate) fn open(path: &Path, kind: DatabaseKind) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(to_error("create the folder", path))?;
         let entries = list(path).map_err(to_error("list the folder", path))?;
-        let ours = [LOCK_FILE, MARKER_FILE, MARKER_DRAFT, PROGRESS_FILE];
-        let is_marked = entries.iter().any(|name| name == MARKER_FILE);
+        let is_marked = entries.iter().any(|name| name == DATABASE_MARKER);
         if !is_marked
-            && let Some(other) = entries.iter().find(|name| !ours.contains(&name.as_str()))
+            && let Some(other) = entries
+                .iter()
+                .find(|name| !OWN_FILES.contains(&name.as_str()))
         {
-            let what = format!("it holds '{other}' and no '{MARKER_FILE}'");
+            let what = format!("it holds '{other}' and no '{DATABASE_MARKER}'");
             return Err(OpenError::NotADatabase {
                 path: path.to_owned(),
                 what,
@@ -135,7 +140,7 @@ impl Folder {
             _lock: lock,
         };
         // Looked up again under the lock: another process may just have written it.
-        if folder.path.join(MARKER_FILE).exists() {
+        if folder.path.join(DATABASE_MARKER).exists() {
             folder.verify_marker()?;
         } else {
             folder
@@ -221,7 +226,7 @@ impl Folder {
             self.kind
         )?;
         file.sync_all()?;
-        fs::rename(&draft, self.path.join(MARKER_FILE))?;
+        fs::rename(&draft, self.path.join(DATABASE_MARKER))?;
         sync_path(&self.path)
     }
 
@@ -240,7 +245,7 @@ impl Folder {
 
 /// Returns the back end of the database in `path`.
 pub(crate) fn find_kind(path: &Path) -> Result<DatabaseKind, OpenError> {
-    if !path.join(MARKER_FILE).exists() {
+    if !path.join(DATABASE_MARKER).exists() {
         let path = path.to_owned();
         return Err(OpenError::NoDatabase { path });
     }
@@ -249,10 +254,10 @@ pub(crate) fn find_kind(path: &Path) -> Result<DatabaseKind, OpenError> {
 
 /// Checks that the database in `path` has our format; returns its back end.
 fn read_marker(path: &Path) -> Result<DatabaseKind, OpenError> {
-    let marker_path = path.join(MARKER_FILE);
+    let marker_path = path.join(DATABASE_MARKER);
     let not_ours = |what: &str| OpenError::NotADatabase {
         path: path.to_owned(),
-        what: format!("'{MARKER_FILE}' {what}"),
+        what: format!("'{DATABASE_MARKER}' {what}"),
     };
     let to_error = |source| OpenError::Io {
         action: "read",
@@ -302,6 +307,12 @@ fn parse_progress(note: &[u8]) -> Option<u32> {
         .ok()
         .filter(|_| is_whole)
         .map(u32::from_le_bytes)
+}
+
+/// Says whether a file or folder of this name may be part of a database.
+pub fn is_database_entry(name: &OsStr) -> bool {
+    let backends = DatabaseKind::ALL.map(DatabaseKind::name);
+    OWN_FILES.iter().chain(&backends).any(|ours| name == *ours)
 }
 
 fn list(path: &Path) -> io::Result<Vec<String>> {

@@ -39,7 +39,7 @@ mod tests;
 pub use chain::{ChainDb, CommitMode, DbConfig, Header, NewBlock, Statistics, StoredBlock};
 pub use commit::{BULK_BLOCKS_MAX, BULK_BYTES_MAX};
 pub use error::{OpenError, StateError, StorageError, StoreError};
-pub use folder::DatabaseKind;
+pub use folder::{DATABASE_MARKER, DatabaseKind, is_database_entry};
 pub use pruning::StatePruning;
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;

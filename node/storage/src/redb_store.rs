@@ -5,7 +5,7 @@
 //! snapshots and never wait for a commit.
 
 use std::{
-    ops::Bound,
+    ops::{Bound, Deref},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::OnceLock,
@@ -23,10 +23,38 @@ use crate::{
 
 /// A [`Store`] on redb.
 pub struct RedbStore {
-    db: Database,
+    db: Closing,
     /// One commit at a time.
     committing: Mutex<()>,
     stopped: OnceLock<String>,
+}
+
+/// A database that is closed without a panic.
+///
+/// Closing writes what redb knows of free pages, and redb panics when those records are damaged. What was committed is
+/// on disk before, so nothing is lost by it.
+struct Closing(Option<Database>);
+
+impl Deref for Closing {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0
+            .as_ref()
+            .expect("it is taken only when it is dropped")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if let Err(error) = guarded("close", || {
+            drop(db);
+            Ok(())
+        }) {
+            tracing::warn!(%error, "the database was left as after a crash; check the disk");
+        }
+    }
 }
 
 const fn table(column: Column) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -49,7 +77,7 @@ impl RedbStore {
     /// Makes a store of an open database.
     pub(crate) fn with_database(db: Database) -> Result<Self, StoreError> {
         let store = Self {
-            db,
+            db: Closing(Some(db)),
             committing: Mutex::new(()),
             stopped: OnceLock::new(),
         };

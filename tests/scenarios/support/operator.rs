@@ -76,7 +76,8 @@ impl Site {
                 .expect("a clock after 1970");
             let now_ms = u64::try_from(now.as_millis()).expect("a time in this era");
             spec["genesis"]["timing"] = json!({
-                "genesisMs": now_ms,
+                // On the grid of steps, as the spec of a live chain must be.
+                "genesisMs": now_ms - now_ms % STEP_MS,
                 "stepMs": STEP_MS,
                 "meteredMs": 900_000,
                 "gateOpenMs": 50,

@@ -278,6 +278,39 @@ fn a_keystore_that_cannot_be_written_says_so_and_keeps_nothing_half() {
 }
 
 #[test]
+fn a_full_keystore_is_listed_and_takes_no_other_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keystore = open(&folder, None);
+    let write = |number: u16| {
+        let secret = SecretUri::parse(&format!("0x{number:064x}")).unwrap();
+        let public = secret.to_pair(Scheme::Ed25519).unwrap().public();
+        let file = path(&folder).join(format!("766f7465{}", hex::encode(public)));
+        fs::write(&file, format!("\"{}\"", secret.expose())).unwrap();
+        set_mode(&file, 0o600);
+    };
+    (1..=1_023).for_each(write);
+    // Half of a rotation would help nobody.
+    let error = keystore.rotate().unwrap_err();
+    assert!(
+        matches!(error, KeystoreError::Full { more: 2, .. }),
+        "{error}"
+    );
+    keystore.insert(Purpose::Vote, &alice()).unwrap();
+    fs::write(path(&folder).join("README"), "x").unwrap();
+    assert_eq!(keystore.list().unwrap().len(), 1_024);
+    let error = keystore.generate(Purpose::Vote).unwrap_err();
+    assert!(
+        matches!(error, KeystoreError::Full { keys: 1_024, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("move those"), "{error}");
+    assert_eq!(keystore.list().unwrap().len(), 1_024);
+    write(1_024);
+    let error = keystore.list().unwrap_err();
+    assert!(matches!(error, KeystoreError::TooMany(_)), "{error}");
+}
+
+#[test]
 fn the_peer_id_is_the_one_libp2p_gives() {
     // Substrate's documentation: the node key 1 and its peer id.
     let mut seed = [0; 32];
@@ -331,9 +364,17 @@ fn a_node_key_is_kept_and_never_overwritten() {
             key.peer_id()
         );
     }
-    fs::write(&file, "something else").unwrap();
-    let error = NodeKey::read(&file).unwrap_err().to_string();
-    assert!(error.contains("generate-node-key"), "{error}");
+    // Half a key, or one that was cut to 32 characters, is no key of 32 bytes.
+    for content in [
+        "something else",
+        &key.to_hex()[..32],
+        &format!("0x{}", &key.to_hex()[..30]),
+        &" ".repeat(32),
+    ] {
+        fs::write(&file, content).unwrap();
+        let error = NodeKey::read(&file).unwrap_err().to_string();
+        assert!(error.contains("generate-node-key"), "{error}");
+    }
     set_mode(&file, 0o640);
     assert!(
         NodeKey::read(&file)

@@ -395,9 +395,10 @@ async fn an_idle_client_hears_pings_and_a_message_that_means_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_answers_no_ping_is_disconnected() {
+async fn who_says_nothing_for_very_long_is_disconnected() {
     let config = RpcConfig {
         ping_interval: Duration::from_millis(50),
+        max_silence: Duration::from_millis(100),
         ..config()
     };
     let node = node_with(config).await;
@@ -405,4 +406,155 @@ async fn who_answers_no_ping_is_disconnected() {
     let mut all = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut all)).await;
     assert!(closed.is_ok(), "the connection is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_no_ping_for_a_while_is_served_when_he_asks_again() {
+    let config = RpcConfig {
+        ping_interval: Duration::from_millis(10),
+        ..config()
+    };
+    let node = node_with(config).await;
+    let mut stream = open_by_hand(&node).await;
+    let mut pings = 0;
+    // Ten times what used to be the most.
+    while pings < 30 {
+        pings += u32::from(read_frame(&mut stream).await.0 == 9);
+    }
+    let request = r#"{"jsonrpc":"2.0","id":7,"method":"system_chain","params":[]}"#;
+    write_frame(&mut stream, request).await.unwrap();
+    let answered = async { while !read_frame(&mut stream).await.1.contains("Example") {} };
+    tokio::time::timeout(Duration::from_secs(30), answered)
+        .await
+        .expect("it is answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_id_is_none_is_refused_over_http_and_websocket() {
+    let node = TestNode::start().await;
+    let mut stream = open_by_hand(&node).await;
+    for id in ["{}", "[1]", "true", r#"1,"id":2"#] {
+        let request = format!(r#"{{"jsonrpc":"2.0","method":"system_name","id":{id}}}"#);
+        let (status, body) = node.post(&request).await;
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &answer["error"]["code"]), (200, &json!(-32600)));
+        assert_eq!(answer["id"], Value::Null);
+        write_frame(&mut stream, &request).await.unwrap();
+        let refused = async { while !read_frame(&mut stream).await.1.contains("-32600") {} };
+        tokio::time::timeout(Duration::from_secs(30), refused)
+            .await
+            .unwrap_or_else(|_| panic!("{request} is answered"));
+        let batch = format!(r#"[{request},{{"jsonrpc":"2.0","method":"system_name","id":3}}]"#);
+        let answers: Value = serde_json::from_str(&node.post(&batch).await.1).unwrap();
+        assert_eq!(answers[0]["error"]["code"], json!(-32600), "{answers}");
+        assert_eq!(answers[1]["result"], json!("Commonwatt"), "{answers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_long_is_called_so_though_its_length_was_not_said() {
+    let node = node_with(RpcConfig {
+        max_request_bytes: 10_000,
+        ..config()
+    })
+    .await;
+    let mut stream = TcpStream::connect(node.server.local_addr()).await.unwrap();
+    let text = format!("{POST}Transfer-Encoding: chunked\r\n\r\n4e20\r\n{{");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream.write_all(&[b' '; 19_999]).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413");
+}
+
+const POST: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+
+/// How connections begin that keep a place and never send a whole request.
+fn stalling() -> [String; 5] {
+    [
+        String::new(),
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: web".to_owned(),
+        POST.to_owned(),
+        format!("{POST}Content-Length: 1000000\r\n\r\n{{"),
+        // Not a WebSocket, though it looks like one.
+        format!("{POST}Sec-WebSocket-Key: x\r\nContent-Length: 1000000\r\n\r\n{{"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_never_sends_a_whole_request_is_closed() {
+    let node = node_with(RpcConfig {
+        max_request_time: Duration::from_millis(200),
+        ..config()
+    })
+    .await;
+    for first in stalling() {
+        let mut stream = TcpStream::connect(node.server.local_addr()).await.unwrap();
+        stream.write_all(first.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+        // Whether it ends in order or is reset.
+        let _ = closed
+            .await
+            .unwrap_or_else(|_| panic!("{first:?} is not closed"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_send_no_whole_request_keep_nobody_out() {
+    let node = node_with(RpcConfig {
+        max_connections: 5,
+        ..config()
+    })
+    .await;
+    let mut streams = Vec::new();
+    for first in stalling() {
+        let mut stream = TcpStream::connect(node.server.local_addr()).await.unwrap();
+        stream.write_all(first.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    // Each may keep its place for a second, and far longer when nobody wants it.
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"system_chain"}"#;
+    let let_in = async { while node.post(request).await.0 != 200 {} };
+    tokio::time::timeout(Duration::from_secs(10), let_in)
+        .await
+        .expect("somebody else is let in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_are_taken_in_while_all_who_answer_queries_are_busy() {
+    let node = node_with(RpcConfig {
+        max_running: 1,
+        max_waiting: 1,
+        ..config()
+    })
+    .await;
+    let reading = hex(&node.sign_reading("A", 0, 1, 7));
+    let meter = node.client().await;
+    let list = meter.call("state_getKeysPaged", json!(["0x", 1_000])).await;
+    let (busy, mut is_busy) = tokio::sync::mpsc::channel(1);
+    let mut floods = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (asking, question, busy) = (node.client().await, json!([list]), busy.clone());
+        floods.spawn(async move {
+            loop {
+                let ask = || asking.try_call("state_getReadProof", question.clone());
+                let (one, other) = tokio::join!(ask(), ask());
+                for refused in [one, other].into_iter().filter_map(Result::err) {
+                    assert_eq!(refused.code, -32000, "{refused:?}");
+                    // It is full when that was said before.
+                    let _ = busy.try_send(());
+                }
+            }
+        });
+    }
+    let submit = async {
+        is_busy.recv().await.expect("somebody is refused");
+        meter.call("author_submitExtrinsic", json!([reading])).await;
+    };
+    tokio::time::timeout(Duration::from_secs(60), submit)
+        .await
+        .expect("the reading is taken in");
+    assert_eq!(node.chain.pending().len(), 1);
+    floods.abort_all();
 }

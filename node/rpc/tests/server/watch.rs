@@ -97,14 +97,16 @@ async fn calls_are_counted_one_by_one_in_a_batch_too() {
     assert_eq!(status, 200);
     let answers: Vec<Value> = serde_json::from_str(&body).unwrap();
     let ids: Vec<_> = answers.iter().map(|answer| answer["id"].clone()).collect();
-    assert_eq!(ids, [json!(1), json!(2), json!(3), json!(null)]);
-    assert_eq!(answers[2]["result"], json!("Example"));
+    let null = Value::Null;
+    assert_eq!(ids, [json!(1), json!(2), null.clone(), json!(3), null]);
+    assert_eq!(answers[2]["error"]["code"], json!(-32600));
+    assert_eq!(answers[3]["result"], json!("Example"));
 
     assert_eq!(counts.of("Http system_chain started"), 2);
     assert_eq!(counts.of("Http system_chain answered"), 2);
     assert_eq!(counts.of("Http unknown failed"), 1);
     assert_eq!(counts.of("Http made_up_name started"), 0);
-    // A notification is no call: nobody waits for it.
+    // A notification is no call: nothing is done for it.
     assert_eq!(counts.of("Http system_name started"), 0);
 }
 

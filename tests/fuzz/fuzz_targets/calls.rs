@@ -1,0 +1,5 @@
+//! See `targets::calls`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(calls);

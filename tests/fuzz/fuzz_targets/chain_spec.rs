@@ -1,0 +1,5 @@
+//! See `targets::chain_spec`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(chain_spec);

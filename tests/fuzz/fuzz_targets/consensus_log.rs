@@ -1,0 +1,5 @@
+//! See `targets::consensus_log`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(consensus_log);

@@ -1,0 +1,5 @@
+//! See `targets::consensus_message`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(consensus_message);

@@ -1,0 +1,5 @@
+//! See `targets::database`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(database);

@@ -1,0 +1,5 @@
+//! See `targets::extrinsic`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(extrinsic);

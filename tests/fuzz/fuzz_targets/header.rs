@@ -1,0 +1,5 @@
+//! See `targets::header`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(header);

@@ -1,0 +1,5 @@
+//! See `targets::rpc_body`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(rpc_body);

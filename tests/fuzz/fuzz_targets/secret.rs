@@ -1,0 +1,5 @@
+//! See `targets::secret`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(secret);
