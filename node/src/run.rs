@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use commonwatt_chain::SingleValidator;
-use commonwatt_keystore::{Keystore, KeystoreError, Purpose};
-use commonwatt_primitives::digest::Punctuality;
+use commonwatt_chain::{SessionSigner, SingleValidator};
+use commonwatt_keystore::{Keystore, SessionPairs};
+use commonwatt_primitives::{
+    beacon::{self, BeaconProof},
+    digest::Punctuality,
+};
+use commonwatt_runtime::Hash;
+use sp_core::{ed25519, sr25519};
 
 use crate::{
     args::{ChainArgs, MetricsArgs, RpcArgs, StorageArgs},
@@ -27,7 +32,7 @@ const NAME_CHARS_MAX: usize = 64;
 pub struct RunCommand {
     #[command(flatten)]
     chain: ChainArgs,
-    /// Make blocks and vote. The keystore must hold the vote key that the chain knows this validator by
+    /// Make blocks and vote. The keystore must hold the vote key and the beacon key that the chain knows this validator by
     #[arg(long)]
     validator: bool,
     /// Name of this node in its log
@@ -104,18 +109,28 @@ impl RunCommand {
             return Ok(Role::Full);
         }
         let keystore = Keystore::open(folder.keystore(), self.password.read(Prompt::Known)?)?;
-        Ok(Role::Validator(Box::new(move |account, keys| {
-            let pair = keystore
-                .vote_pair(&keys.vote)?
-                .ok_or_else(|| KeystoreError::Missing {
-                    folder: keystore.folder().to_owned(),
-                    purpose: Purpose::Vote,
-                    public: keys.vote.0,
-                })?;
-            let public = pair.public();
-            let signer = Box::new(move |message: &[u8]| pair.sign(message));
-            Ok(SingleValidator::with_signer(account, keys, public, signer)?)
+        Ok(Role::Validator(Box::new(move |validator| {
+            // Says where a missing key belongs.
+            keystore.session_pair(&validator.keys)?;
+            // All of them: keys that were registered later act at a later height.
+            let pairs = StoredPairs(keystore.session_keys()?);
+            Ok(SingleValidator::new(validator, pairs)?)
         })))
+    }
+}
+
+/// The keys of a keystore.
+struct StoredPairs(SessionPairs);
+
+impl SessionSigner for StoredPairs {
+    fn sign(&self, key: &ed25519::Public, message: &[u8]) -> Option<ed25519::Signature> {
+        let pair = self.0.vote.iter().find(|pair| pair.public() == *key)?;
+        Some(pair.sign(message))
+    }
+
+    fn prove(&self, key: &sr25519::Public, before: &Hash, height: u32) -> Option<BeaconProof> {
+        let pair = self.0.beacon.iter().find(|pair| pair.public() == *key)?;
+        Some(beacon::prove(pair.as_pair(), before, height))
     }
 }
 

@@ -9,10 +9,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use commonwatt_chain::{Agreement, Chain, ChainConfig, SingleValidator};
+use commonwatt_chain::{Agreement, Chain, ChainConfig, SessionPairs, SingleValidator};
 use commonwatt_executor::Executor;
 use commonwatt_metrics::About;
-use commonwatt_primitives::{AccountId, StepTiming, keys::SessionKeys};
+use commonwatt_primitives::{AccountId, StepTiming, auction::Validator};
 use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Services};
 use commonwatt_storage::{ChainDb, DbConfig};
 use tokio::runtime::Runtime;
@@ -47,23 +47,26 @@ pub struct ServiceConfig {
     pub role: Role,
 }
 
-/// Finds the secret of the vote key that the chain knows a validator by, and makes the agreement with it.
-pub type FindVoteKey = Box<dyn FnOnce(AccountId, &SessionKeys) -> Result<SingleValidator>>;
+/// Finds the secrets of the keys that the chain knows a validator by, and makes the agreement with them.
+pub type FindKeys = Box<dyn FnOnce(&Validator<AccountId>) -> Result<SingleValidator>>;
 
 /// What a node does on its chain.
 pub enum Role {
     /// Makes blocks and makes them final.
-    Validator(FindVoteKey),
+    Validator(FindKeys),
     /// Checks and serves what others made.
     Full,
 }
 
 impl Role {
-    /// Returns the role of the only validator of a development chain, whose key everybody knows.
+    /// Returns the role of the only validator of a development chain, whose keys everybody knows.
     pub fn developer() -> Self {
-        Self::Validator(Box::new(|account, keys| {
-            let vote = community::ed25519_key("//Alice");
-            Ok(SingleValidator::new(account, keys, vote)?)
+        Self::Validator(Box::new(|validator| {
+            let pairs = SessionPairs {
+                vote: community::ed25519_key("//Alice"),
+                beacon: community::sr25519_key("//Alice"),
+            };
+            Ok(SingleValidator::new(validator, pairs)?)
         }))
     }
 
@@ -98,12 +101,10 @@ pub fn chain_on(db: ChainDb, spec: &ChainSpec) -> Result<Chain> {
 /// Tells the chain who may make its blocks: its only validator. With several validators it stays without, and so takes
 /// no blocks.
 pub fn agree(chain: &mut Chain, role: Role) -> Result<()> {
-    let validators = chain.validators()?;
+    let validators = chain.next_lineup()?.validators;
     let agreement: Arc<dyn Agreement> = match (validators.as_slice(), role) {
-        ([(account, keys)], Role::Validator(find)) => Arc::new(find(account.clone(), keys)?),
-        ([(account, keys)], Role::Full) => {
-            Arc::new(SingleValidator::follower(account.clone(), keys))
-        }
+        ([validator], Role::Validator(find)) => Arc::new(find(validator)?),
+        ([_], Role::Full) => Arc::new(SingleValidator::follower()),
         (several, Role::Validator(_)) => bail!(
             "this chain has {} validators, and this version makes blocks only for chains that have one: give the chain \
              spec one validator, or start without --validator to serve what the database holds",

@@ -22,6 +22,11 @@ pub fn account(name: &str) -> AccountId {
     AccountId::new(pair(name).public().0)
 }
 
+/// Returns the beacon key of that name.
+pub fn beacon_pair(name: &str) -> sr25519::Pair {
+    sr25519::Pair::from_string(&format!("//{name}"), None).expect("a path of letters is valid")
+}
+
 fn generator(owner: &str, device: &str) -> GenesisMeter {
     GenesisMeter {
         info: MeterInfo {
@@ -55,9 +60,7 @@ pub fn genesis() -> CommunityGenesis {
             account: account("X"),
             keys: SessionKeys {
                 vote: pair("X").public(),
-                beacon: sr25519::Pair::from_string("//X", None)
-                    .expect("a path of letters is valid")
-                    .public(),
+                beacon: beacon_pair("X").public(),
             },
         }],
         meters: vec![generator("X", "A"), generator("Y", "B")],
@@ -76,5 +79,7 @@ pub fn genesis() -> CommunityGenesis {
         voting_tokens_per_wh: Bps(100),
         quotas: Default::default(),
         mpe_table: Default::default(),
+        miner_auction: Default::default(),
+        reputation: Default::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use codec::Encode;
 use commonwatt_primitives::{
-    AccountId, MeterId, Quality, Step, Wh,
+    AccountId, MeterId, Quality, Step, Wh, beacon,
     digest::{Punctuality, StepDigest},
 };
 use frame_support::{
@@ -22,7 +22,7 @@ use sp_runtime::{
 use crate::{
     Executive, Hash, Header, Runtime, RuntimeCall, RuntimeEvent, System, UncheckedExtrinsic,
     calls::CallFilter,
-    example::{account, genesis, pair},
+    example::{account, beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_with},
 };
 
@@ -32,10 +32,12 @@ fn test(story: impl FnOnce()) {
 }
 
 fn begin_block(number: u32) {
+    let before = crate::MinerAuction::beacon(Step(number - 1)).unwrap();
     let digest = StepDigest::V1 {
         author: account("X"),
         author_rank: 0,
         winner: account("X"),
+        beacon: beacon::prove(&beacon_pair("X"), &before, number),
         punctuality: Punctuality::OnTime,
     };
     // Any hashes do, as long as no two blocks share one.
@@ -113,8 +115,9 @@ fn the_example_of_the_papers_runs_through_a_block() {
             vec![(MeterId(0), Wh(4_800)), (MeterId(1), Wh(3_200))]
         );
         let tokens = |who| crate::VotingTokens::free_balance(account(who));
-        // One token for 100 Wh, and 100 at genesis for the validator [P 5.1].
-        assert_eq!((tokens("X"), tokens("Y")), (180, 170));
+        // One token for 100 Wh, and 100 at genesis for the validator [P 5.1], which lost one of them because
+        // nobody bid.
+        assert_eq!((tokens("X"), tokens("Y")), (179, 170));
     });
 }
 

@@ -18,8 +18,10 @@ mod news;
 mod observer;
 mod validation;
 
-pub use agreement::{Agreement, AgreementError, SingleValidator, VoteSigner};
-pub use chain::{Authored, Chain, ChainConfig};
+pub use agreement::{
+    Agreement, AgreementError, SessionPairs, SessionSigner, SingleValidator, verify_claim,
+};
+pub use chain::{Authored, Chain, ChainConfig, lineup_of};
 pub use error::ChainError;
 pub use health::{HealthCheck, Unready};
 pub use news::{NewHead, Watch};

@@ -10,20 +10,19 @@ use commonwatt_primitives::{
 };
 use commonwatt_runtime::{
     Hash, RuntimeCall,
-    example::{account, genesis, pair},
+    example::{account, beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
 use commonwatt_txpool::{PoolError, Refusal, TransactionStatus, TransactionValidator};
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_virtual_meter::{StepSummary, Trace};
-use sp_core::Pair;
 use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::TransactionSource};
 use tempfile::TempDir;
 
 use crate::{
-    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SingleValidator,
-    validation::AtBlock,
+    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SessionPairs,
+    SingleValidator, validation::AtBlock,
 };
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
@@ -41,10 +40,19 @@ fn open_in(folder: &TempDir, kind: DatabaseKind) -> Result<Chain, String> {
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default())
         .map_err(|error| error.to_string())?;
-    let keys = chain.validators().unwrap().remove(0).1;
-    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    let agreement = agreement_of(&chain);
     chain.set_agreement(Arc::new(agreement));
     Ok(chain)
+}
+
+/// Returns the agreement on the node of X, the only validator.
+fn agreement_of(chain: &Chain) -> SingleValidator {
+    let validator = chain.next_lineup().unwrap().validators.remove(0);
+    let pairs = SessionPairs {
+        vote: pair("X"),
+        beacon: beacon_pair("X"),
+    };
+    SingleValidator::new(&validator, pairs).unwrap()
 }
 
 fn open() -> (Chain, TempDir) {
@@ -459,14 +467,15 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
     // A forger with the validator's key still cannot change what execution gives.
     let reseal = |block: &mut StoredBlock| {
         block.header.digest_mut().pop();
-        let keys = genesis().validators.remove(0).keys;
-        let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
-        let seal = agreement.seal(&block.header.hash());
+        let lineup = chain.next_lineup().unwrap();
+        let agreement = agreement_of(&chain);
+        let seal = agreement.seal(&block.header, &lineup).unwrap();
         block
             .header
             .digest_mut()
             .push(DigestItem::Seal(ENGINE_ID, seal));
-        block.justification = Some(agreement.certify(1, &block.header.hash()));
+        let certificate = agreement.certify(1, &block.header.hash(), &lineup);
+        block.justification = Some(certificate.unwrap());
     };
     let error = refuse(&|block| {
         block.header.state_root = Hash::repeat_byte(1);
@@ -577,8 +586,7 @@ fn a_follower_takes_what_the_validator_made_and_makes_nothing() {
     let (maker, _folder) = open();
     let made = author(&maker).hash;
     let (mut chain, _other_folder) = open();
-    let keys = genesis().validators.remove(0).keys;
-    chain.set_agreement(Arc::new(SingleValidator::follower(account("X"), &keys)));
+    chain.set_agreement(Arc::new(SingleValidator::follower()));
     let limits = BuildLimits {
         bytes_max: usize::MAX,
         misfits_max: 0,
@@ -598,14 +606,25 @@ fn a_follower_takes_what_the_validator_made_and_makes_nothing() {
 }
 
 #[test]
-fn a_validator_with_the_wrong_key_is_told_both_keys() {
-    let keys = genesis().validators.remove(0).keys;
-    let error = SingleValidator::new(account("X"), &keys, pair("Y"))
-        .err()
-        .unwrap();
-    let text = error.to_string();
+fn a_validator_without_its_keys_is_told_which_one_is_missing() {
+    let (chain, _folder) = open();
+    let validator = chain.next_lineup().unwrap().validators.remove(0);
+    let refusal = |vote: &str, beacon: &str| {
+        let pairs = SessionPairs {
+            vote: pair(vote),
+            beacon: beacon_pair(beacon),
+        };
+        let error = SingleValidator::new(&validator, pairs).err().unwrap();
+        error.to_string()
+    };
+    let text = refusal("Y", "X");
     assert!(
-        text.contains(&hex(&keys.vote.0)) && text.contains(&hex(&pair("Y").public().0)),
+        text.contains("vote key") && text.contains(&hex(&validator.keys.vote.0)),
+        "{text}"
+    );
+    let text = refusal("X", "Y");
+    assert!(
+        text.contains("beacon key") && text.contains(&hex(&validator.keys.beacon.0)),
         "{text}"
     );
 }
@@ -638,8 +657,7 @@ fn open_pruned() -> (Chain, TempDir) {
     let db = ChainDb::open(&folder.path().join("db"), config).unwrap();
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
-    let keys = genesis().validators.remove(0).keys;
-    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    let agreement = agreement_of(&chain);
     chain.set_agreement(Arc::new(agreement));
     (chain, folder)
 }

@@ -4,10 +4,10 @@ use std::{str::FromStr, time::Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use commonwatt_chain::{Agreement, SingleValidator};
+use commonwatt_chain::{Agreement, SingleValidator, lineup_of};
 use commonwatt_executor::Executor;
-use commonwatt_primitives::{AccountId, digest::ENGINE_ID, keys::SessionKeys};
-use commonwatt_runtime::{Hash, Header};
+use commonwatt_primitives::digest::ENGINE_ID;
+use commonwatt_runtime::{Hash, Header, apis::Lineup};
 use commonwatt_storage::{State, StateError, StoredBlock};
 use sp_runtime::{DigestItem, traits::Header as _};
 
@@ -79,14 +79,11 @@ impl CheckBlock {
             ),
             other => other.into(),
         })?;
-        let validators: Vec<(AccountId, SessionKeys)> =
-            chain
-                .executor()
-                .call(&state, "RegistryApi_validators", ())?;
+        let lineup = lineup_of(chain.executor(), &state, number)?;
         let began = Instant::now();
         let extrinsics = block.body.len();
         let header = block.header.clone();
-        verify(chain.executor(), &state, &validators, block).with_context(|| {
+        verify(chain.executor(), &state, &lineup, block).with_context(|| {
             format!(
                 "block {number} ({hash:?}) is not right: check the disk, restore the database from a copy, and tell the \
                  developers if it happens again"
@@ -105,28 +102,22 @@ impl CheckBlock {
 }
 
 /// Checks author, seal and certificate, and executes.
-fn verify(
-    executor: &Executor,
-    state: &State,
-    validators: &[(AccountId, SessionKeys)],
-    block: StoredBlock,
-) -> Result<()> {
+fn verify(executor: &Executor, state: &State, lineup: &Lineup, block: StoredBlock) -> Result<()> {
     let StoredBlock {
         header,
         body,
         justification,
     } = block;
-    let [(account, keys)] = validators else {
-        bail!(
-            "the chain has {} validators, and this version knows the agreement of one only",
-            validators.len()
-        );
-    };
-    let agreement = SingleValidator::follower(account.clone(), keys);
+    let agreement = SingleValidator::follower();
     let (number, hash) = (*header.number(), header.hash());
     let (unsealed, seal) = take_seal(header)?;
-    agreement.verify_author(&unsealed, &seal)?;
-    agreement.verify_certificate(number, &hash, justification.as_deref().unwrap_or_default())?;
+    agreement.verify_author(&unsealed, &seal, lineup)?;
+    agreement.verify_certificate(
+        number,
+        &hash,
+        justification.as_deref().unwrap_or_default(),
+        lineup,
+    )?;
     executor.execute_block(state, &unsealed, &body)?;
     Ok(())
 }
