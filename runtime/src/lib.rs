@@ -19,6 +19,7 @@ pub mod configs;
 pub mod example;
 pub mod genesis;
 pub mod signature;
+pub mod story;
 pub mod transaction;
 pub mod weights;
 

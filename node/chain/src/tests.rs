@@ -5,18 +5,22 @@ use std::sync::Arc;
 use codec::{Decode, Encode};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{
-    Quality, Step, StepTiming, Wh,
-    digest::{ENGINE_ID, Punctuality},
+    AccountId, Quality, Step, StepTiming, Wh,
+    beacon::prove,
+    digest::{ENGINE_ID, Punctuality, StepDigest},
 };
 use commonwatt_runtime::{
     Hash, RuntimeCall,
+    apis::Lineup,
     example::{account, beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
 use commonwatt_txpool::{PoolError, Refusal, TransactionStatus, TransactionValidator};
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
+use pallet_miner_auction::{Bid, Call as AuctionCall};
 use pallet_virtual_meter::{StepSummary, Trace};
+use sp_core::Pair as _;
 use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::TransactionSource};
 use tempfile::TempDir;
 
@@ -510,6 +514,161 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
 
     chain.import(foreign_block(), CommitMode::Durable).unwrap();
     assert_eq!(chain.best().0, 1);
+}
+
+/// Puts another claim into a block's header and seals it anew, with X's keys.
+fn reclaim(chain: &Chain, block: &mut StoredBlock, change: impl FnOnce(&mut StepDigest)) {
+    let lineup = chain.next_lineup().unwrap();
+    let agreement = agreement_of(chain);
+    let mut digest = StepDigest::find(block.header.digest()).unwrap();
+    change(&mut digest);
+    block.header.digest_mut().logs = digest.to_items();
+    let seal = agreement.seal(&block.header, &lineup).unwrap();
+    block
+        .header
+        .digest_mut()
+        .push(DigestItem::Seal(ENGINE_ID, seal));
+    let hash = block.header.hash();
+    block.justification = Some(agreement.certify(1, &hash, &lineup).unwrap());
+}
+
+#[test]
+fn a_forged_claim_is_refused_before_execution() {
+    let (chain, _folder) = open();
+    let refuse = |change: &dyn Fn(&mut StepDigest)| {
+        let mut block = foreign_block();
+        reclaim(&chain, &mut block, change);
+        // Execution would fail on this first.
+        block.body.push(vec![1, 2, 3]);
+        match chain.import(block, CommitMode::Durable).unwrap_err() {
+            ChainError::Agreement(error) => error,
+            other => panic!("{other}"),
+        }
+    };
+    let error = refuse(&|StepDigest::V1 { winner, .. }| *winner = account("Y"));
+    let expected = AgreementError::WrongWinner {
+        number: 1,
+        actual: account("Y"),
+        expected: account("X"),
+    };
+    assert_eq!(error, expected);
+    let error = refuse(&|StepDigest::V1 { author, .. }| *author = account("Y"));
+    assert_eq!(
+        error,
+        AgreementError::WrongRank {
+            number: 1,
+            author: account("Y"),
+            rank: 0
+        }
+    );
+    let error = refuse(&|StepDigest::V1 { author_rank, .. }| *author_rank = 1);
+    assert_eq!(
+        error,
+        AgreementError::WrongRank {
+            number: 1,
+            author: account("X"),
+            rank: 1
+        }
+    );
+    let before = chain.next_lineup().unwrap().before;
+    let error = refuse(&|StepDigest::V1 { beacon, .. }| {
+        *beacon = prove(&beacon_pair("Y"), &before, 1);
+    });
+    assert_eq!(error, AgreementError::ForgedBeacon(1));
+    let error = refuse(&|StepDigest::V1 { beacon, .. }| {
+        *beacon = prove(&beacon_pair("X"), &before, 2);
+    });
+    assert_eq!(error, AgreementError::ForgedBeacon(1));
+
+    // What was not changed is taken, sealed anew or not: the helper itself breaks nothing.
+    let mut block = foreign_block();
+    reclaim(&chain, &mut block, |_| {});
+    chain.import(block, CommitMode::Durable).unwrap();
+}
+
+#[test]
+fn the_runtime_refuses_a_forged_claim_by_itself() {
+    let (chain, _folder) = open();
+    let lineup = chain.next_lineup().unwrap();
+    let state = chain.state(None).unwrap();
+    let refuse = |change: &dyn Fn(&mut StepDigest)| {
+        let StoredBlock { header, body, .. } = foreign_block();
+        let mut unsealed = header;
+        let mut digest = StepDigest::find(unsealed.digest()).unwrap();
+        change(&mut digest);
+        unsealed.digest_mut().logs = digest.to_items();
+        let error = chain
+            .executor()
+            .execute_block(&state, &unsealed, &body)
+            .err()
+            .unwrap();
+        error.to_string()
+    };
+    let text = refuse(&|StepDigest::V1 { author_rank, .. }| *author_rank = 1);
+    assert!(text.contains("does not have this rank"), "{text}");
+    let text = refuse(&|StepDigest::V1 { winner, .. }| *winner = account("Y"));
+    assert!(text.contains("did not win the auction"), "{text}");
+    let text = refuse(&|StepDigest::V1 { beacon, .. }| {
+        *beacon = prove(&beacon_pair("Y"), &lineup.before, 1);
+    });
+    assert!(text.contains("beacon proof"), "{text}");
+}
+
+#[test]
+fn a_node_stops_making_blocks_when_it_lacks_a_key_or_there_are_several_validators() {
+    let (chain, _folder) = open();
+    let agreement = agreement_of(&chain);
+    let lineup = chain.next_lineup().unwrap();
+    let claim = |lineup: &Lineup| agreement.claim(Step(1), Punctuality::OnTime, lineup);
+    assert!(claim(&lineup).unwrap().is_some());
+
+    let mut rotated = lineup.clone();
+    rotated.validators[0].keys.beacon = beacon_pair("Y").public();
+    let error = claim(&rotated).unwrap_err();
+    assert!(error.to_string().contains("beacon key"), "{error}");
+
+    let mut crowd = lineup;
+    crowd.validators.push(crowd.validators[0].clone());
+    assert_eq!(claim(&crowd), Err(AgreementError::SeveralValidators(2)));
+}
+
+#[test]
+fn a_bid_waits_for_the_block_that_takes_it() {
+    let (chain, _folder) = open();
+    for (height, nonce) in [(5, 0), (6, 1)] {
+        let call = AuctionCall::bid {
+            height: Step(height),
+            amount: 10,
+        };
+        submit(&chain, call.into(), nonce, "X").unwrap();
+    }
+    let bids_for = |height| -> Vec<Bid<AccountId>> {
+        let state = chain.state(None).unwrap();
+        chain
+            .executor()
+            .call(&state, "AuctionApi_bids_for", Step(height))
+            .unwrap()
+    };
+    // The timestamp and the bid whose gates are open.
+    assert_eq!(author(&chain).extrinsics, 2);
+    assert_eq!((bids_for(5).len(), bids_for(6).len()), (1, 0));
+    assert_eq!(author(&chain).extrinsics, 2);
+    assert_eq!((bids_for(5).len(), bids_for(6).len()), (1, 1));
+}
+
+#[test]
+fn bids_are_built_before_readings() {
+    let (chain, _folder) = open();
+    submit(&chain, reading(1, 15_000), 0, "A").unwrap();
+    submit(&chain, remark(&[1]), 0, "Y").unwrap();
+    let call = AuctionCall::bid {
+        height: Step(5),
+        amount: 10,
+    };
+    let bid = submit(&chain, call.into(), 0, "X").unwrap();
+    let block = chain.db().block(&author(&chain).hash).unwrap().unwrap();
+    // The first is the timestamp.
+    assert_eq!(commonwatt_txpool::hash_of(&block.body[1]), bid);
 }
 
 #[test]
