@@ -4,6 +4,7 @@
     verify_auction.py FILE             a story: cargo run -p commonwatt-rpc --example auction_story -- 1000 > FILE
     verify_auction.py --rpc URL        a running node, for example http://127.0.0.1:9944
     verify_auction.py FILE --odds      also: do winners come as often as the rule says, and not as the other rule does?
+    verify_auction.py FILE --self-test also: is each of several forgeries of that story found?
 
 Recomputed for each height: who may be ranked and who is excluded, age and reputation of each, wealth, the draw, the order,
 winner and author, pot, burned and returned bids; from a story also the beacon's chain, the bids' way into the auction and
@@ -286,85 +287,147 @@ def ratio_chance(own, others):
     return sum(factor * end ** (power + 1) / (power + 1) for power, factor in enumerate(polynomial))
 
 
-def verify_story(path, odds):
-    with open(path, encoding="utf-8") as file:
-        beginning = json.loads(file.readline())
-        rules = beginning["rules"]
-        validators = [one["account"] for one in beginning["validators"]]
-        members = {one["account"] for one in beginning["validators"] if one["isMember"]}
-        free = {one["account"]: int(one["tokens"]) for one in beginning["validators"]}
-        history = History(rules["reputation"]["reputationWindow"])
-        history.last = dict.fromkeys(validators, 0)
-        lead = rules["mining"]["bidLead"]
-        penalty = rules["mining"]["noBidPenalty"]
-        issuance = sum(free.values())
-        burned_in_all = 0
-        books = {}
-        seed = unhex(beginning["seed"])
-        height = 0
-        for line in file:
-            height += 1
-            told = json.loads(line)
-            auction, header = told["auction"], told["header"]
-            outcome = auction["outcome"]
-            ensure(auction["height"] == height, height, "one line a height")
-            ensure(unhex(auction["before"]) == seed, height, "the seed before")
-            book = books.pop(height, None)
-            is_void = book is None or book["isLate"]
-            ensure(auction["isVoid"] == is_void, height, "whether the auction is void")
-            offers = book["bids"] if book else {}
-            said = {
-                one["account"]: int(one["offered"])
-                for one in auction["ranking"] + auction["excluded"]
-                if int(one["offered"])
-            }
-            ensure(said == offers, height, "the bids of the auction are those its block took")
-            # The ranking was made at the end of the block before, with what everybody had then.
-            owned = {
-                who: tokens
-                + offers.get(who, 0)
-                + sum(other["bids"].get(who, 0) for other in books.values())
-                for who, tokens in free.items()
-            }
-            bidders = verify_ranking(auction, history, validators, rules, owned)
-            odds.add(bidders)
-            ensure(header["winner"] == auction["ranking"][0]["account"], height, "the winner")
-            ensure(header["author"] == outcome["author"], height, "the author")
-            ensure(header["isLate"] == outcome["isLate"], height, "whether the block is late")
-            gains, burned, missed = verify_outcome(auction, outcome)
-            history.add(height, outcome["author"], missed)
+def verify_story(lines, odds):
+    beginning, *blocks = lines
+    rules = beginning["rules"]
+    validators = [one["account"] for one in beginning["validators"]]
+    members = {one["account"] for one in beginning["validators"] if one["isMember"]}
+    free = {one["account"]: int(one["tokens"]) for one in beginning["validators"]}
+    history = History(rules["reputation"]["reputationWindow"])
+    history.last = dict.fromkeys(validators, 0)
+    lead = rules["mining"]["bidLead"]
+    penalty = rules["mining"]["noBidPenalty"]
+    issuance = sum(free.values())
+    burned_in_all = 0
+    books = {}
+    seed = unhex(beginning["seed"])
+    height = 0
+    for told in blocks:
+        height += 1
+        auction, header = told["auction"], told["header"]
+        outcome = auction["outcome"]
+        ensure(auction["height"] == height, height, "one line a height")
+        ensure(unhex(auction["before"]) == seed, height, "the seed before")
+        book = books.pop(height, None)
+        is_void = book is None or book["isLate"]
+        ensure(auction["isVoid"] == is_void, height, "whether the auction is void")
+        offers = book["bids"] if book else {}
+        said = {
+            one["account"]: int(one["offered"])
+            for one in auction["ranking"] + auction["excluded"]
+            if int(one["offered"])
+        }
+        ensure(said == offers, height, "the bids of the auction are those its block took")
+        # The ranking was made at the end of the block before, with what everybody had then.
+        owned = {
+            who: tokens
+            + offers.get(who, 0)
+            + sum(other["bids"].get(who, 0) for other in books.values())
+            for who, tokens in free.items()
+        }
+        bidders = verify_ranking(auction, history, validators, rules, owned)
+        odds.add(bidders)
+        ensure(header["winner"] == auction["ranking"][0]["account"], height, "the winner")
+        ensure(header["author"] == outcome["author"], height, "the author")
+        ensure(header["isLate"] == outcome["isLate"], height, "whether the block is late")
+        gains, burned, missed = verify_outcome(auction, outcome)
+        history.add(height, outcome["author"], missed)
 
-            seed = hash_of(b"commonwatt/beacon/1", seed, unhex(told["vrf"]))
-            ensure(unhex(told["seed"]) == seed, height, "the seed after")
+        seed = hash_of(b"commonwatt/beacon/1", seed, unhex(told["vrf"]))
+        ensure(unhex(told["seed"]) == seed, height, "the seed after")
 
-            bids = {one["account"]: int(one["amount"]) for one in told["bids"]}
-            ensure(not (header["isLate"] and bids), height, "a late block takes no bids")
-            books[height + lead] = {"bids": bids, "isLate": header["isLate"]}
-            for who, amount in bids.items():
-                free[who] -= amount
-            for who, amount in told["issued"].items():
-                free[who] += int(amount)
-                issuance += int(amount)
-            for who, amount in gains.items():
-                free[who] += amount
-            if not bids and not header["isLate"]:
-                for who in members:
-                    lost = min(free[who], penalty)
-                    free[who] -= lost
-                    burned += lost
-            burned_in_all += burned
-            issuance -= burned
-            ensure(
-                {who: int(amount) for who, amount in told["free"].items()} == free,
-                height,
-                "everybody's tokens",
-            )
-            escrow = sum(sum(book["bids"].values()) for book in books.values())
-            ensure(int(told["escrow"]) == escrow, height, "what is in escrow")
-            ensure(int(told["burned"]) == burned_in_all, height, "what was burned in all")
-            ensure(int(told["issuance"]) == issuance, height, "all tokens there are")
-            ensure(issuance == sum(free.values()) + escrow, height, "tokens are somewhere")
+        bids = {one["account"]: int(one["amount"]) for one in told["bids"]}
+        ensure(not (header["isLate"] and bids), height, "a late block takes no bids")
+        books[height + lead] = {"bids": bids, "isLate": header["isLate"]}
+        for who, amount in bids.items():
+            free[who] -= amount
+        for who, amount in told["issued"].items():
+            free[who] += int(amount)
+            issuance += int(amount)
+        for who, amount in gains.items():
+            free[who] += amount
+        if not bids and not header["isLate"]:
+            for who in members:
+                lost = min(free[who], penalty)
+                free[who] -= lost
+                burned += lost
+        burned_in_all += burned
+        issuance -= burned
+        ensure(
+            {who: int(amount) for who, amount in told["free"].items()} == free,
+            height,
+            "everybody's tokens",
+        )
+        escrow = sum(sum(book["bids"].values()) for book in books.values())
+        ensure(int(told["escrow"]) == escrow, height, "what is in escrow")
+        ensure(int(told["burned"]) == burned_in_all, height, "what was burned in all")
+        ensure(int(told["issuance"]) == issuance, height, "all tokens there are")
+        ensure(issuance == sum(free.values()) + escrow, height, "tokens are somewhere")
     return height, rules
+
+
+def read_story(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def changed(text):
+    """Another hash or another amount."""
+    if text.startswith("0x"):
+        return text[:-1] + ("0" if text[-1] != "0" else "1")
+    return str(int(text) + 1)
+
+
+def forgeries(blocks):
+    """Changes a careless or lying chain could make, each with its name, in the first block that allows it."""
+
+    def first(is_fit):
+        return next(block for block in blocks if is_fit(block["auction"]))
+
+    def put(block, name, value):
+        block[name] = value
+
+    several = first(lambda auction: auction["bidders"] > 1)
+    fallback = first(lambda auction: auction["outcome"]["authorRank"] > 0)
+    unbid = first(lambda auction: auction["bidders"] < len(auction["ranking"]) - 1)
+    excluding = first(lambda auction: auction["excluded"])
+    ranked = several["auction"]["ranking"]
+    others = unbid["auction"]["ranking"]
+    outcome = several["auction"]["outcome"]
+    someone = next(iter(several["free"]))
+    yield "two bidders exchanged", lambda: ranked.insert(0, ranked.pop(1))
+    yield "two others exchanged", lambda: others.append(others.pop(-2))
+    for name in ("offered", "stake", "wealth", "draw"):
+        yield name, lambda name=name: put(ranked[0], name, changed(ranked[0][name]))
+    for name in ("age", "reputation"):
+        yield name, lambda name=name: put(ranked[0], name, ranked[0][name] + 1)
+    for name in ("pot", "burned", "returned"):
+        yield name, lambda name=name: put(outcome, name, changed(outcome[name]))
+    yield "rank", lambda: put(fallback["auction"]["outcome"], "authorRank", 0)
+    yield "exclusion", lambda: excluding["auction"]["excluded"].clear()
+    for name in ("seed", "vrf", "escrow", "burned", "issuance"):
+        yield name, lambda name=name: put(several, name, changed(several[name]))
+    yield "balance", lambda: put(several["free"], someone, changed(several["free"][someone]))
+    yield "a bid lost", lambda: several["bids"].pop()
+    yield "seed before", lambda: put(
+        several["auction"], "before", changed(several["auction"]["before"])
+    )
+
+
+def self_test(lines):
+    """Forges the story in many ways; each must be found."""
+    text = json.dumps(lines)
+    count = len(list(forgeries(lines[1:])))
+    for index in range(count):
+        forged = json.loads(text)
+        name, forge = list(forgeries(forged[1:]))[index]
+        forge()
+        try:
+            verify_story(forged, Odds())
+        except Wrong:
+            continue
+        raise Wrong(f"the forgery {name!r} was not found")
+    print(f"all {count} forgeries are found")
 
 
 class Node:
@@ -418,19 +481,25 @@ def main():
     parser.add_argument("file", nargs="?", help="a story, as JSON Lines")
     parser.add_argument("--rpc", metavar="URL", help="a running node")
     parser.add_argument("--odds", action="store_true", help="also compare winners with the rule's odds")
+    parser.add_argument("--self-test", action="store_true", help="also forge the story, which must be found")
     arguments = parser.parse_args()
     if bool(arguments.file) == bool(arguments.rpc):
         parser.error("name a file, or a node with --rpc")
+    if arguments.self_test and not arguments.file:
+        parser.error("only a story can be forged")
     odds = Odds()
     try:
         if arguments.file:
-            heights, rules = verify_story(arguments.file, odds)
+            lines = read_story(arguments.file)
+            heights, rules = verify_story(lines, odds)
         else:
             heights, rules = verify_node(arguments.rpc, odds)
         rule = rules["mining"]["rule"]
         print(f"{heights} heights by the rule {rule!r}: everything comes out as the chain says")
         if arguments.odds:
             odds.verify(rule)
+        if arguments.self_test:
+            self_test(lines)
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
 

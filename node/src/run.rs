@@ -15,6 +15,7 @@ use sp_core::{ed25519, sr25519};
 
 use crate::{
     args::{ChainArgs, MetricsArgs, RpcArgs, StorageArgs},
+    bidding::BidArgs,
     key::{PasswordArgs, Prompt},
     paths::ChainFolder,
     producer::Produced,
@@ -40,6 +41,8 @@ pub struct RunCommand {
     name: Option<String>,
     #[command(flatten)]
     password: PasswordArgs,
+    #[command(flatten)]
+    bid: BidArgs,
     #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
@@ -96,6 +99,9 @@ impl RunCommand {
                 seconds,
                 "the chain's first step has not begun; waiting for it"
             );
+        }
+        if let Some(bidder) = self.bid.bidder(service.chain(), spec.genesis.timing)? {
+            service.bid(bidder);
         }
         service.inform();
         service.produce(log_block)?;

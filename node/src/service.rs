@@ -18,6 +18,7 @@ use commonwatt_storage::{ChainDb, DbConfig};
 use tokio::runtime::Runtime;
 
 use crate::{
+    bidding::Bidder,
     community,
     paths::{ChainFolder, FolderLock},
     producer::{self, Produced},
@@ -225,6 +226,12 @@ impl Service {
     /// Waits for something asynchronous.
     pub fn block_on<Output>(&self, future: impl Future<Output = Output>) -> Output {
         self.runtime.block_on(future)
+    }
+
+    /// Has a validator's bids made.
+    pub fn bid(&mut self, bidder: Bidder) {
+        let run = bidder.run(self.stop().clone());
+        self.tasks.spawn("bidding", run);
     }
 
     /// Begins to make blocks, each of them told to `after`; a node that is no validator watches the clock instead.

@@ -629,8 +629,8 @@ def judge(node, heads, since):
     late = [number for number in numbers if number not in node.made_at]
     made = max((node.made_at[number] - heads.due_ms(number) for number in numbers if number in node.made_at), default=0)
     told = max(block["at"] - heads.due_ms(block["number"]) for block in blocks)
-    # All but the timestamp.
-    readings = [node.transactions[number] - 1 for number in numbers if number in node.transactions]
+    # All but the timestamp and the validator's bid.
+    readings = [node.transactions[number] - 2 for number in numbers if number in node.transactions]
     peak = node.memory_kib("VmHWM") // 1024
     figures = (f"{len(blocks)} blocks, made {made} ms and told {told} ms after their time at most; "
                f"{min(readings, default=0)} readings at least; peak {peak} MiB")
