@@ -502,6 +502,8 @@ def main():
             self_test(lines)
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
+    except OSError as error:
+        sys.exit(f"{arguments.file or arguments.rpc} cannot be read: {error}")
 
 
 if __name__ == "__main__":
