@@ -257,6 +257,8 @@ pub fn genesis(community: &Community, kind: KeyKind, timing: StepTiming) -> Comm
         voting_tokens_per_wh: Bps(100),
         quotas: Default::default(),
         mpe_table: Default::default(),
+        miner_auction: Default::default(),
+        reputation: Default::default(),
     }
 }
 

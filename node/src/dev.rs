@@ -11,11 +11,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use commonwatt_chain::Chain;
 use commonwatt_community_data::Community;
+use commonwatt_keystore::{KeyPair, Scheme, SecretUri};
 use commonwatt_primitives::{AccountId, Step, StepTiming, digest::Punctuality};
 use pallet_virtual_meter::{StepSummary, VgmEntry};
 
 use crate::{
     args::{MetricsArgs, RpcArgs, StorageArgs},
+    bidding::{BidPolicy, Bidder},
     community::{self, KeyKind, member_account},
     meters::{Meters, demo_row},
     paths::{ChainFolder, default_base_path, write_new},
@@ -41,6 +43,9 @@ pub struct DevCommand {
     /// How a new chain's community shares its energy
     #[arg(long, value_enum, value_name = "KEY")]
     key: Option<KeyKind>,
+    /// What the validator bids for each height: off, share=5% of its free voting tokens, or amount=N of them
+    #[arg(long, value_name = "POLICY", default_value = "share=5%")]
+    bid: BidPolicy,
     /// Stop after this many blocks
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
@@ -84,6 +89,11 @@ impl DevCommand {
         let meters = service.block_on(Meters::connect(&url, &community))?;
         let run = meters.run(spec.genesis.timing, service.stop().clone());
         service.tasks().spawn("reading meters", run);
+        if self.bid != BidPolicy::Off {
+            let timing = spec.genesis.timing;
+            let bidder = Bidder::new(service.chain().clone(), timing, alice()?, self.bid, 0)?;
+            service.bid(bidder);
+        }
         let shown = self.show_blocks(service.chain().clone(), community, service.stop().clone());
         service.produce(self.catch_up.catch_up(), shown)?;
         let stop = service.stop().clone();
@@ -173,6 +183,11 @@ impl DevCommand {
             }
         }
     }
+}
+
+/// Returns the key of the only validator's account, which everybody knows.
+fn alice() -> Result<KeyPair> {
+    Ok(SecretUri::parse("//Alice")?.to_pair(Scheme::Ed25519)?)
 }
 
 /// Shortens or lengthens the gates along with the step.

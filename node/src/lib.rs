@@ -6,6 +6,7 @@
 //! Making and checking blocks (`commonwatt-chain`), the runtime's rules, storage, JSON-RPC.
 
 pub mod args;
+pub mod bidding;
 pub mod block_stream;
 pub mod cli;
 pub mod commands;

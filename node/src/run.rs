@@ -9,6 +9,7 @@ use commonwatt_primitives::digest::Punctuality;
 
 use crate::{
     args::{ChainArgs, MetricsArgs, RpcArgs, StorageArgs},
+    bidding::BidArgs,
     key::{PasswordArgs, Prompt},
     paths::ChainFolder,
     producer::{CatchUpArgs, Produced},
@@ -26,7 +27,7 @@ const NAME_CHARS_MAX: usize = 64;
 pub struct RunCommand {
     #[command(flatten)]
     chain: ChainArgs,
-    /// Make blocks and vote. The keystore must hold the vote key that the chain knows this validator by
+    /// Make blocks and vote. The keystore must hold the vote key and the beacon key that the chain knows this validator by
     #[arg(long)]
     validator: bool,
     #[command(flatten)]
@@ -36,6 +37,8 @@ pub struct RunCommand {
     name: Option<String>,
     #[command(flatten)]
     password: PasswordArgs,
+    #[command(flatten)]
+    bid: BidArgs,
     #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
@@ -92,6 +95,9 @@ impl RunCommand {
                 seconds,
                 "the chain's first step has not begun; waiting for it"
             );
+        }
+        if let Some(bidder) = self.bid.bidder(service.chain(), spec.genesis.timing)? {
+            service.bid(bidder);
         }
         service.inform();
         service.produce(self.catch_up.catch_up(), log_block)?;

@@ -9,16 +9,25 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use commonwatt_chain::{Agreement, Chain, ChainConfig, SingleValidator};
+use commonwatt_chain::{
+    Agreement, Chain, ChainConfig, SessionPairs, SessionSigner, SingleValidator,
+};
 use commonwatt_executor::Executor;
-use commonwatt_keystore::Keystore;
+use commonwatt_keystore::{Keystore, SessionPairs as KeystorePairs};
 use commonwatt_metrics::About;
-use commonwatt_primitives::{AccountId, StepTiming, keys::SessionKeys};
+use commonwatt_primitives::{
+    AccountId, StepTiming,
+    auction::Validator,
+    beacon::{self, BeaconProof},
+};
 use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Services};
+use commonwatt_runtime::Hash;
 use commonwatt_storage::{ChainDb, DbConfig};
+use sp_core::{ed25519, sr25519};
 use tokio::runtime::Runtime;
 
 use crate::{
+    bidding::Bidder,
     community,
     paths::{ChainFolder, FolderLock},
     producer::{self, CatchUp, Produced},
@@ -50,15 +59,15 @@ pub struct ServiceConfig {
     pub role: Role,
 }
 
-/// Finds the secret of the vote key that the chain knows a validator by, and makes the agreement with it.
-pub type FindVoteKey = Box<dyn FnOnce(AccountId, &SessionKeys) -> Result<SingleValidator>>;
+/// Finds the secrets of the keys that the chain knows a validator by, and makes the agreement with them.
+pub type FindKeys = Box<dyn FnOnce(&Validator<AccountId>) -> Result<SingleValidator>>;
 
 /// What a node does on its chain.
 pub enum Role {
     /// Makes blocks and makes them final.
     Validator {
-        /// Finds the key to do so with.
-        find: FindVoteKey,
+        /// Finds the keys to do so with.
+        find: FindKeys,
         /// Where the validator's keys lie, to be lent to JSON-RPC; `None` when they lie nowhere.
         keystore: Option<Arc<Keystore>>,
     },
@@ -67,12 +76,15 @@ pub enum Role {
 }
 
 impl Role {
-    /// Returns the role of the only validator of a development chain, whose key everybody knows.
+    /// Returns the role of the only validator of a development chain, whose keys everybody knows.
     pub fn developer() -> Self {
         Self::Validator {
-            find: Box::new(|account, keys| {
-                let vote = community::ed25519_key("//Alice");
-                Ok(SingleValidator::new(account, keys, vote)?)
+            find: Box::new(|validator| {
+                let pairs = SessionPairs {
+                    vote: community::ed25519_key("//Alice"),
+                    beacon: community::sr25519_key("//Alice"),
+                };
+                Ok(SingleValidator::new(validator, pairs)?)
             }),
             keystore: None,
         }
@@ -83,11 +95,12 @@ impl Role {
         let keystore = Arc::new(keystore);
         let opened = keystore.clone();
         Self::Validator {
-            find: Box::new(move |account, keys| {
-                let pair = opened.session_vote_pair(keys)?;
-                let public = pair.public();
-                let signer = Box::new(move |message: &[u8]| pair.sign(message));
-                Ok(SingleValidator::with_signer(account, keys, public, signer)?)
+            find: Box::new(move |validator| {
+                // Says where a missing key belongs.
+                opened.session_pair(&validator.keys)?;
+                // All of them: keys that were registered later act at a later height.
+                let pairs = StoredPairs(opened.session_keys()?);
+                Ok(SingleValidator::new(validator, pairs)?)
             }),
             keystore: Some(keystore),
         }
@@ -105,6 +118,21 @@ impl Role {
             Self::Validator { .. } => NodeRole::Authority,
             Self::Full => NodeRole::Full,
         }
+    }
+}
+
+/// The keys of a keystore.
+struct StoredPairs(KeystorePairs);
+
+impl SessionSigner for StoredPairs {
+    fn sign(&self, key: &ed25519::Public, message: &[u8]) -> Option<ed25519::Signature> {
+        let pair = self.0.vote.iter().find(|pair| pair.public() == *key)?;
+        Some(pair.sign(message))
+    }
+
+    fn prove(&self, key: &sr25519::Public, before: &Hash, height: u32) -> Option<BeaconProof> {
+        let pair = self.0.beacon.iter().find(|pair| pair.public() == *key)?;
+        Some(beacon::prove(pair.as_pair(), before, height))
     }
 }
 
@@ -131,13 +159,13 @@ pub fn chain_on(db: ChainDb, spec: &ChainSpec) -> Result<Chain> {
 /// Tells the chain who may make its blocks: its only validator. With several validators it stays without, and so takes
 /// no blocks.
 pub fn agree(chain: &mut Chain, role: Role) -> Result<()> {
-    let named = chain.validators()?;
-    let agreement: Arc<dyn Agreement> = match (named.as_slice(), role) {
-        ([(account, keys)], Role::Validator { find, .. }) => Arc::new(find(account.clone(), keys)?),
-        ([(account, keys)], Role::Full) => {
-            Arc::new(SingleValidator::follower(account.clone(), keys))
+    let validators = chain.next_lineup()?.validators;
+    let agreement: Arc<dyn Agreement> = match (validators.as_slice(), role) {
+        ([validator], Role::Validator { find, .. }) => Arc::new(find(validator)?),
+        ([_], Role::Full) => Arc::new(SingleValidator::follower()),
+        (several, Role::Validator { .. }) => {
+            bail!(validators::explain_number(chain, several.len()))
         }
-        (_, Role::Validator { .. }) => bail!(validators::explain_number(chain, &named)),
         (several, Role::Full) => {
             tracing::warn!(
                 validators = several.len(),
@@ -257,6 +285,12 @@ impl Service {
     /// Waits for something asynchronous.
     pub fn block_on<Output>(&self, future: impl Future<Output = Output>) -> Output {
         self.runtime.block_on(future)
+    }
+
+    /// Has a validator's bids made.
+    pub fn bid(&mut self, bidder: Bidder) {
+        let run = bidder.run(self.stop().clone());
+        self.tasks.spawn("bidding", run);
     }
 
     /// Begins to make blocks, each of them told to `after`; a node that is no validator watches the clock instead.

@@ -1,41 +1,27 @@
-//! What a node does when the chain names other validators than before.
+//! What a node says when the chain has another number of validators than one.
 //!
-//! The agreement of this version knows one validator and reads its key once, when the node starts. The registry takes a
-//! change at once, so the block after the registration needs another key. A validator that has made the block with the
-//! change stops, since whatever it made next nobody would accept; it goes on when it is started again.
+//! The agreement of this version knows one validator. Which keys it signs with the chain says for each height, so a change
+//! of keys needs nothing but the keys; a second validator, once it acts, ends the making of blocks.
 
-use anyhow::{Result, anyhow, bail};
-use commonwatt_chain::Chain;
-use commonwatt_primitives::{AccountId, keys::SessionKeys};
-
-/// Validators and their keys, as the chain names them.
-pub type Validators = Vec<(AccountId, SessionKeys)>;
+use anyhow::{Result, bail};
+use commonwatt_chain::{Chain, ChainError, lineup_of};
+use commonwatt_storage::StateError;
 
 /// Blocks that are looked at for the one that changed the number of validators. A node stops right after it, so it is
 /// the last one.
 const BLOCKS_LOOKED_AT_MAX: u32 = 256;
 
-/// Checks that the chain still names the validators it named `before`.
-pub fn verify_unchanged(chain: &Chain, before: &Validators) -> Result<()> {
-    let now = chain.validators()?;
-    if now == *before {
-        return Ok(());
+/// Checks that the next block has one validator.
+pub fn verify_single(chain: &Chain) -> Result<()> {
+    match chain.next_lineup()?.validators.len() {
+        1 => Ok(()),
+        count => bail!(explain_number(chain, count)),
     }
-    let [(account, keys)] = now.as_slice() else {
-        bail!(explain_number(chain, &now));
-    };
-    let (number, _) = chain.best();
-    let vote = hex::encode(keys.vote.0);
-    bail!(
-        "block {number} has changed the validator: from the next block on it is {account} with the vote key 0x{vote}. See \
-         that the keystore holds this key (`commonwatt key list`; `commonwatt key insert --purpose vote` puts it there), and \
-         start the node again"
-    )
 }
 
 /// Says why a chain with none or several validators gets no blocks from this version, how that came about, and what to do.
-pub fn explain_number(chain: &Chain, now: &Validators) -> String {
-    let (best, count) = (chain.best().0, now.len());
+pub fn explain_number(chain: &Chain, count: usize) -> String {
+    let best = chain.best().0;
     let only_one = format!(
         "this chain has {count} validators, and this version makes blocks only for chains that have one"
     );
@@ -45,44 +31,34 @@ pub fn explain_number(chain: &Chain, now: &Validators) -> String {
              the database holds"
         );
     }
-    let Some((back, (account, _))) = find_single(chain) else {
+    let Some(back) = find_single(chain) else {
         return format!(
             "{only_one}: restore a copy of the database from before that, or import exported blocks up to there into an \
              empty one; start without --validator to serve what the database holds"
         );
     };
     let number = best.saturating_sub(back).saturating_add(1);
-    let cause = match now.is_empty() {
-        true => format!("block {number} removed the only one, {account}"),
-        false => format!(
-            "block {number} registered another beside {account} (registry.registerValidator replaces keys only under the \
-             account that has them)"
-        ),
-    };
     format!(
-        "{only_one}: {cause}. With the node stopped, take that back with `commonwatt revert {back} --yes`, start again, and \
-         have the DSO register new keys for {account} itself"
+        "{only_one}: with block {number} an epoch began in which the registry's validators act. With the node stopped, go \
+         back to the epoch before, `commonwatt revert N --yes` with N at least {back}; start again, and have the DSO take the \
+         others out (registry.removeValidator) before that epoch ends"
     )
 }
 
-/// Returns how many blocks to go back to a state with a single validator, and that one.
-fn find_single(chain: &Chain) -> Option<(u32, (AccountId, SessionKeys))> {
+/// Returns how many blocks to go back to a state that names a single validator for its next block.
+fn find_single(chain: &Chain) -> Option<u32> {
     let best = chain.best().0;
-    (1..=best.min(BLOCKS_LOOKED_AT_MAX)).find_map(|back| {
-        let mut then = validators_after(chain, best.saturating_sub(back)).ok()?;
-        let single = then.pop()?;
-        then.is_empty().then_some((back, single))
-    })
+    (1..=best.min(BLOCKS_LOOKED_AT_MAX))
+        .find(|back| count_after(chain, best.saturating_sub(*back)).is_ok_and(|count| count == 1))
 }
 
-/// Returns the validators that the state after a block names, if that state is kept.
-fn validators_after(chain: &Chain, number: u32) -> Result<Validators> {
-    let hash = chain
-        .db()
-        .hash_of(number)?
-        .ok_or_else(|| anyhow!("there is no block {number}"))?;
+/// Returns how many validators the block after `number` has, if the state after `number` is kept.
+fn count_after(chain: &Chain, number: u32) -> Result<usize, ChainError> {
+    let unknown = || StateError::UnknownBlock {
+        hash: Default::default(),
+    };
+    let hash = chain.db().hash_of(number)?.ok_or_else(unknown)?;
     let state = chain.state(Some(hash))?;
-    Ok(chain
-        .executor()
-        .call(&state, "RegistryApi_validators", ())?)
+    let lineup = lineup_of(chain.executor(), &state, number.saturating_add(1))?;
+    Ok(lineup.validators.len())
 }

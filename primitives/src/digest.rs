@@ -5,7 +5,7 @@ use codec::{Decode, Encode};
 use scale_info::TypeInfo;
 use sp_runtime::{ConsensusEngineId, DigestItem, generic::Digest};
 
-use crate::AccountId;
+use crate::{AccountId, auction::BlockClaim, beacon::BeaconProof};
 
 /// Engine id of our own digests.
 pub const ENGINE_ID: ConsensusEngineId = *b"cwtt";
@@ -33,6 +33,8 @@ pub enum StepDigest {
         author_rank: u32,
         /// Who won the auction of this height.
         winner: AccountId,
+        /// The author's turn of the beacon.
+        beacon: BeaconProof,
         /// Whether the block came in time.
         punctuality: Punctuality,
     },
@@ -49,6 +51,23 @@ impl StepDigest {
     pub fn is_late(&self) -> bool {
         let Self::V1 { punctuality, .. } = self;
         *punctuality == Punctuality::Late
+    }
+
+    /// Returns what the header claims about its author.
+    pub fn into_claim(self) -> BlockClaim<AccountId> {
+        let Self::V1 {
+            author,
+            author_rank,
+            winner,
+            beacon,
+            ..
+        } = self;
+        BlockClaim {
+            author,
+            author_rank,
+            winner,
+            beacon,
+        }
     }
 
     /// Returns the digest items a header of this making begins with.
@@ -85,6 +104,10 @@ mod tests {
             author: alice.clone(),
             author_rank: 0,
             winner: alice,
+            beacon: BeaconProof {
+                pre_output: [2; 32],
+                proof: [3; 64],
+            },
             punctuality: Punctuality::Late,
         }
     }

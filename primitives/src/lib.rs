@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod auction;
 pub mod beacon;
 pub mod digest;
+pub mod evidence;
 pub mod keys;
 pub mod metering;
 pub mod split;

@@ -1,11 +1,14 @@
-//! Runtime APIs beyond Substrate's own: what a member, an auditor and a wallet ask about energy.
+//! Runtime APIs beyond Substrate's own: what a member, an auditor and a wallet ask about energy and
+//! about who makes the next block.
 
 use codec::{Decode, Encode};
 use commonwatt_primitives::{
-    AccountId, Coin, Hash, MeterId, Month, Role, Step, StepTiming, VotingToken, keys::SessionKeys,
-    metering::MeterInfo,
+    AccountId, Coin, Hash, MeterId, Month, Role, Step, StepTiming, VotingToken, auction::Validator,
+    keys::SessionKeys, metering::MeterInfo,
 };
 use pallet_energy_token::{Flag, Reading, RegisterReading};
+use pallet_miner_auction::{AuctionInfo, Bid, BidTerms, Offence};
+use pallet_reputation::ReputationInfo;
 use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
 use scale_info::TypeInfo;
 
@@ -42,6 +45,43 @@ pub struct MeterView {
     pub register: Option<RegisterReading>,
     /// Why it is flagged, if it is.
     pub flag: Option<Flag>,
+}
+
+/// Who makes the block of a height, asked on the state after the block before.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Lineup {
+    /// Who is to make it, the winner of the auction first.
+    pub ranking: Vec<AccountId>,
+    /// The validators of the height with the keys that act, by account.
+    pub validators: Vec<Validator<AccountId>>,
+    /// `S_{h-1}`, which the author's beacon proof continues.
+    pub before: Hash,
+}
+
+/// What the chain knows about somebody who bids.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct BidderView {
+    /// Its open bids with their heights.
+    pub bids: Vec<(Step, u64)>,
+    /// What it may bid in the next block; `None` when it may not.
+    pub terms: Option<BidTerms>,
+    /// Whether and when it contradicted itself.
+    pub offence: Option<Offence>,
+}
+
+/// What the community agreed on about mining, and what it has burned by it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct AuctionContract {
+    /// How auctions are held.
+    pub mining: pallet_miner_auction::Rules,
+    /// What reputation is.
+    pub reputation: pallet_reputation::Rules,
+    /// Heights with one validator set.
+    pub epoch_length: u32,
+    /// Steps for which evidence of an equivocation counts.
+    pub evidence_window: u32,
+    /// Voting tokens that auctions have burned.
+    pub burned: VotingToken,
 }
 
 sp_api::decl_runtime_apis! {
@@ -89,6 +129,36 @@ sp_api::decl_runtime_apis! {
 
         /// Returns a meter's commitments of the `count` steps from `first` on.
         fn commitments_of(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Hash)>;
+    }
+
+    /// Who makes the blocks, and why.
+    pub trait AuctionApi {
+        /// Returns who makes the block of a height; `None` when it is not yet decided, or no longer kept.
+        fn lineup(height: Step) -> Option<Lineup>;
+
+        /// Returns who is to make the block of a height, the winner first.
+        fn ranking(height: Step) -> Option<Vec<AccountId>>;
+
+        /// Returns the auction of a height: who won and why, and what became of the tokens.
+        fn auction(height: Step) -> Option<AuctionInfo<AccountId>>;
+
+        /// Returns the open bids for a height.
+        fn bids_for(height: Step) -> Vec<Bid<AccountId>>;
+
+        /// Returns what is known about somebody who bids.
+        fn bidder(who: AccountId) -> BidderView;
+
+        /// Returns the validators of a height with the keys that act.
+        fn validators(height: Step) -> Option<Vec<Validator<AccountId>>>;
+
+        /// Returns `S_h` of a height.
+        fn beacon(height: Step) -> Option<Hash>;
+
+        /// Returns the community's contract about mining.
+        fn contract() -> AuctionContract;
+
+        /// Returns how far an account is trusted.
+        fn reputation(who: AccountId) -> ReputationInfo;
     }
 
     /// Who is who.

@@ -33,13 +33,15 @@ impl Contains<RuntimeCall> for CallFilter {
     }
 }
 
-/// Lets a reading of a step that has not closed wait in the pool instead of failing in a block.
-pub struct ReadingGate;
+/// Lets what speaks of a step to come wait in the pool instead of failing in a block: a reading of one that
+/// has not closed, a bid whose gates are not open yet.
+pub struct StepGate;
 
-impl pallet_quota::CallGate<RuntimeCall> for ReadingGate {
+impl pallet_quota::CallGate<RuntimeCall> for StepGate {
     fn is_premature(call: &RuntimeCall) -> bool {
         match call {
             RuntimeCall::EnergyToken(call) => crate::EnergyToken::is_premature(call),
+            RuntimeCall::MinerAuction(call) => crate::MinerAuction::is_premature(call),
             _ => false,
         }
     }

@@ -1,8 +1,15 @@
 //! How each pallet is configured.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use commonwatt_primitives::{
+    Step,
+    auction::{BlockClaim, ClaimSource, Deliveries, Delivery},
+    beacon::Schnorrkel,
+    digest::StepDigest,
+    evidence::Evidence,
+};
 use frame_support::{
-    derive_impl, parameter_types,
+    PalletId, derive_impl, parameter_types,
     traits::{ConstU8, ConstU16, ConstU32, ConstU128, EitherOfDiverse, Get, InstanceFilter},
     weights::{Weight, WeightToFee},
 };
@@ -16,9 +23,10 @@ use sp_runtime::{
 use sp_version::RuntimeVersion;
 
 use crate::{
-    AccountId, Balances, Block, BlockNumber, Coin, Council, EnergyToken, Hash, MarketStep, Nonce,
-    OriginCaller, PalletInfo, Registry, Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason,
-    RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System, VERSION, VotingTokens, calls, weights,
+    AccountId, Balances, Block, BlockNumber, Coin, Council, EnergyToken, Hash, MarketStep,
+    MinerAuction, Nonce, OriginCaller, PalletInfo, Registry, Reputation, Runtime, RuntimeCall,
+    RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System,
+    VERSION, VirtualMeter, VotingTokens, calls, weights,
 };
 
 /// Address format of this chain's accounts: Substrate's generic one.
@@ -28,6 +36,16 @@ pub const SS58_PREFIX: u16 = 42;
 pub const MEMBERS_MAX: u32 = 20_000;
 /// Most meters ever registered.
 pub const METERS_MAX: u32 = 60_000;
+/// Most validators at one time.
+pub const VALIDATORS_MAX: u32 = 100;
+/// Heights with one validator set: a day of 15-minute steps.
+pub const EPOCH_LENGTH: u32 = 96;
+/// Steps for which evidence of an equivocation counts (PROTOCOL 7).
+pub const EVIDENCE_WINDOW: u32 = 192;
+/// Longest period of declarations: a day of 15-minute steps.
+pub const DECLARATION_PERIOD_MAX: u32 = 96;
+/// Declarations a block evaluates: [`MEMBERS_MAX`] of them take 79 blocks.
+pub const EVALUATIONS_PER_BLOCK: u32 = 256;
 
 parameter_types! {
     /// Blocks a mortal transaction can live: 25 days of 15-minute steps.
@@ -154,7 +172,7 @@ impl pallet_transaction_payment::Config for Runtime {
 
 impl pallet_quota::Config for Runtime {
     type Registry = Registry;
-    type Gate = calls::ReadingGate;
+    type Gate = calls::StepGate;
 }
 
 /// The instance of the collective that is the community's council.
@@ -178,6 +196,7 @@ impl pallet_registry::Config for Runtime {
     type Clock = MarketStep;
     type MaxMeters = ConstU32<METERS_MAX>;
     type MaxMembers = ConstU32<MEMBERS_MAX>;
+    type MaxValidators = ConstU32<VALIDATORS_MAX>;
     type MaxPastBindings = ConstU32<16>;
     type WeightInfo = pallet_registry::weights::NativeWeight<Runtime>;
 }
@@ -322,4 +341,60 @@ impl pallet_virtual_meter::Config for Runtime {
     type MaxAgreements = ConstU32<64>;
     type ChangedStepsPerBlock = ConstU32<16>;
     type WeightInfo = pallet_virtual_meter::weights::SubstrateWeight<Runtime>;
+}
+
+/// What the header of the block under construction says about its author.
+pub struct HeaderClaim;
+
+impl ClaimSource<AccountId> for HeaderClaim {
+    fn claim() -> Option<BlockClaim<AccountId>> {
+        StepDigest::find(&System::digest()).map(StepDigest::into_claim)
+    }
+}
+
+/// What members used and sold, from their virtual generation meters.
+pub struct MeteredDeliveries;
+
+impl Deliveries<AccountId> for MeteredDeliveries {
+    fn delivery_of(who: &AccountId, step: Step) -> Option<Delivery> {
+        let entry = VirtualMeter::vgm(step, who)?;
+        let is_known = entry.consumption.is_some() || !entry.sold.is_zero();
+        is_known.then(|| Delivery {
+            used: entry.consumption.unwrap_or_default(),
+            offered: entry.sold,
+        })
+    }
+}
+
+impl pallet_reputation::Config for Runtime {
+    type Clock = MarketStep;
+    type Registry = Registry;
+    type Deliveries = MeteredDeliveries;
+    type Ages = MinerAuction;
+    type MaxValidators = ConstU32<VALIDATORS_MAX>;
+    type MaxPeriod = ConstU32<DECLARATION_PERIOD_MAX>;
+    type EvaluationsPerBlock = ConstU32<EVALUATIONS_PER_BLOCK>;
+    type WeightInfo = pallet_reputation::weights::NativeWeight<Runtime>;
+}
+
+parameter_types! {
+    pub const MinerPalletId: PalletId = PalletId(*b"cw/miner");
+}
+
+impl pallet_miner_auction::Config for Runtime {
+    type Clock = MarketStep;
+    type Registry = Registry;
+    type Validators = Registry;
+    type VotingTokens = VotingTokens;
+    type Reputation = Reputation;
+    type OnBlockAuthored = Reputation;
+    type Claims = HeaderClaim;
+    type Beacon = Schnorrkel;
+    type Evidence = Evidence;
+    type PardonOrigin = Governance;
+    type PalletId = MinerPalletId;
+    type MaxValidators = ConstU32<VALIDATORS_MAX>;
+    type EpochLength = ConstU32<EPOCH_LENGTH>;
+    type EvidenceWindow = ConstU32<EVIDENCE_WINDOW>;
+    type WeightInfo = pallet_miner_auction::weights::NativeWeight<Runtime>;
 }

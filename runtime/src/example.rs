@@ -3,23 +3,49 @@
 //! Two members, X and Y, share two generators, A and B: 8 of 25 kWh to X and 17 to Y [D Table 1]. Keys derive
 //! from the public development phrase.
 
+use std::sync::LazyLock;
+
 use commonwatt_primitives::{
     AccountId, Bps, MeterClass, MeterKind, Ppm, Step, StepTiming, keys::SessionKeys,
     metering::MeterInfo,
 };
 use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
-use sp_core::{Pair, ed25519, sr25519};
+use sp_core::{
+    Pair,
+    crypto::{DEV_PHRASE, DeriveJunction},
+    ed25519, sr25519,
+};
 
 use crate::genesis::{CommunityGenesis, GenesisMeter, GenesisValidator};
 
-/// Returns the key of `X`, `Y`, `Dso`, or the devices `A` and `B`.
+/// Returns the key of `X`, `Y`, `Dso`, or the devices `A` and `B`: `//name` of the development phrase.
 pub fn pair(name: &str) -> ed25519::Pair {
-    ed25519::Pair::from_string(&format!("//{name}"), None).expect("a path of letters is valid")
+    // Making a seed of a phrase is slow on purpose; deriving from it is not.
+    static ROOT: LazyLock<ed25519::Pair> = LazyLock::new(root);
+    derive(&*ROOT, name)
+}
+
+fn root<P: Pair>() -> P {
+    P::from_phrase(DEV_PHRASE, None)
+        .expect("the development phrase is valid")
+        .0
+}
+
+fn derive<P: Pair>(root: &P, name: &str) -> P {
+    root.derive(std::iter::once(DeriveJunction::hard(name)), None)
+        .expect("hard junctions are always derived")
+        .0
 }
 
 /// Returns the account of that key.
 pub fn account(name: &str) -> AccountId {
     AccountId::new(pair(name).public().0)
+}
+
+/// Returns the beacon key of that name.
+pub fn beacon_pair(name: &str) -> sr25519::Pair {
+    static ROOT: LazyLock<sr25519::Pair> = LazyLock::new(root);
+    derive(&*ROOT, name)
 }
 
 fn generator(owner: &str, device: &str) -> GenesisMeter {
@@ -55,9 +81,7 @@ pub fn genesis() -> CommunityGenesis {
             account: account("X"),
             keys: SessionKeys {
                 vote: pair("X").public(),
-                beacon: sr25519::Pair::from_string("//X", None)
-                    .expect("a path of letters is valid")
-                    .public(),
+                beacon: beacon_pair("X").public(),
             },
         }],
         meters: vec![generator("X", "A"), generator("Y", "B")],
@@ -76,5 +100,7 @@ pub fn genesis() -> CommunityGenesis {
         voting_tokens_per_wh: Bps(100),
         quotas: Default::default(),
         mpe_table: Default::default(),
+        miner_auction: Default::default(),
+        reputation: Default::default(),
     }
 }

@@ -2,19 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use codec::Encode;
 use commonwatt_primitives::{
-    AccountId, Bps, Coin, Ppm, StepTiming, VotingToken,
+    AccountId, Bps, Coin, Hash, Ppm, StepTiming, VotingToken,
     keys::SessionKeys,
     metering::{MeterInfo, MeterKind},
 };
 use pallet_energy_token::MpeTable;
+use pallet_miner_auction::draw::{Basis, Rule, Weights};
 use pallet_quota::Quotas;
 use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use serde::{Deserialize, Serialize};
 use sp_core::storage::{Storage, well_known_keys};
-use sp_runtime::BuildStorage;
+use sp_runtime::{
+    BuildStorage,
+    traits::{BlakeTwo256, Hash as _},
+};
 
-use crate::{RuntimeGenesisConfig, code_marker};
+use crate::{
+    RuntimeGenesisConfig, code_marker,
+    configs::{
+        DECLARATION_PERIOD_MAX, EPOCH_LENGTH, EVALUATIONS_PER_BLOCK, MEMBERS_MAX, METERS_MAX,
+        VALIDATORS_MAX,
+    },
+};
 
 /// Everything that is decided before the first step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +67,72 @@ pub struct CommunityGenesis {
     /// Maximum permissible errors of meters.
     #[serde(default)]
     pub mpe_table: MpeTable,
+    /// Who mines.
+    #[serde(default)]
+    pub miner_auction: GenesisAuction,
+    /// How far members are trusted.
+    #[serde(default)]
+    pub reputation: GenesisReputation,
+}
+
+/// The auctions of the first hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GenesisAuction {
+    /// The contract about mining.
+    pub rules: MiningTerms,
+    /// `S_0`, where the beacon begins. Without one it is a hash of the timing and the validators, so that
+    /// chains with the same keys have different beacons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Hash>,
+}
+
+/// The contract about mining, but for how long auctions are kept: that is the community's `retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MiningTerms {
+    /// `L`: bids in block `s` are for height `s + L`.
+    pub bid_lead: u32,
+    /// How candidates are ordered.
+    pub rule: Rule,
+    /// What of a candidate's tokens counts.
+    pub basis: Basis,
+    /// How much each criterion counts.
+    pub weights: Weights,
+    /// What every member validator loses at most when nobody bids.
+    pub no_bid_penalty: VotingToken,
+    /// With fewer possible candidates than this, bids are bounded.
+    pub few_candidates: u32,
+}
+
+impl Default for MiningTerms {
+    fn default() -> Self {
+        let pallet_miner_auction::Rules {
+            bid_lead,
+            rule,
+            basis,
+            weights,
+            no_bid_penalty,
+            few_candidates,
+            retention: _,
+        } = Default::default();
+        Self {
+            bid_lead,
+            rule,
+            basis,
+            weights,
+            no_bid_penalty,
+            few_candidates,
+        }
+    }
+}
+
+/// Reputation from the first hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GenesisReputation {
+    /// The contract about reputation.
+    pub rules: pallet_reputation::Rules,
 }
 
 mod defaults {
@@ -98,6 +175,9 @@ pub struct GenesisMeter {
 /// Voting tokens each validator begins with [P 5.1].
 pub const GENESIS_VOTING_TOKENS: VotingToken = 100;
 
+/// Prefix of what is hashed into `S_0`.
+const GENESIS_SEED_DOMAIN: &[u8] = b"commonwatt/beacon/0";
+
 /// Something in a genesis that cannot work, or that its authors should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -114,6 +194,7 @@ impl CommunityGenesis {
         let mut notes = Vec::new();
         self.check_times(&mut errors, &mut notes);
         self.check_people(&mut errors);
+        self.check_mining(&mut errors, &mut notes);
         self.check_meters(&mut errors);
         self.check_agreement(&mut errors, &mut notes);
         errors
@@ -194,11 +275,93 @@ impl CommunityGenesis {
                 tokens_per_wh: self.voting_tokens_per_wh,
                 retention: self.retention,
             },
+            reputation: pallet_reputation::GenesisConfig {
+                rules: self.reputation.rules,
+                ..Default::default()
+            },
+            miner_auction: pallet_miner_auction::GenesisConfig {
+                rules: self.mining_rules(),
+                seed: self.beacon_seed(),
+                ..Default::default()
+            },
             council_membership: pallet_membership::GenesisConfig {
                 members: self.council.clone().try_into().unwrap_or_default(),
                 ..Default::default()
             },
             ..Default::default()
+        }
+    }
+
+    fn mining_rules(&self) -> pallet_miner_auction::Rules {
+        let MiningTerms {
+            bid_lead,
+            rule,
+            basis,
+            weights,
+            no_bid_penalty,
+            few_candidates,
+        } = self.miner_auction.rules;
+        pallet_miner_auction::Rules {
+            bid_lead,
+            rule,
+            basis,
+            weights,
+            no_bid_penalty,
+            few_candidates,
+            retention: self.retention,
+        }
+    }
+
+    /// Returns `S_0`.
+    fn beacon_seed(&self) -> Hash {
+        let validators: Vec<_> = self
+            .validators
+            .iter()
+            .map(|validator| (&validator.account, &validator.keys))
+            .collect();
+        self.miner_auction.seed.unwrap_or_else(|| {
+            let mut message = GENESIS_SEED_DOMAIN.to_vec();
+            (self.timing, validators).encode_to(&mut message);
+            BlakeTwo256::hash(&message)
+        })
+    }
+
+    fn check_mining(&self, errors: &mut Vec<String>, notes: &mut Vec<String>) {
+        if let Err(error) = self.mining_rules().verify(EPOCH_LENGTH) {
+            errors.push(format!("minerAuction.rules: {error}"));
+        }
+        let reputation = self.reputation.rules;
+        if let Err(error) = reputation.verify(DECLARATION_PERIOD_MAX) {
+            errors.push(format!("reputation.rules: {error}"));
+            return;
+        }
+        if reputation.period >= self.retention {
+            errors.push(format!(
+                "reputation.rules: a period of {} steps is evaluated when it is over, but their detail is kept for {} \
+                 steps only; shorten period or lengthen retention",
+                reputation.period, self.retention
+            ));
+        }
+        let evaluated = u64::from(EVALUATIONS_PER_BLOCK) * u64::from(reputation.period);
+        let members = u64::try_from(self.members.len()).unwrap_or(u64::MAX);
+        if evaluated < members {
+            errors.push(format!(
+                "reputation.rules: in a period of {} steps {evaluated} declarations can be evaluated, fewer than there \
+                 are members; lengthen period",
+                reputation.period
+            ));
+        } else if evaluated < u64::from(MEMBERS_MAX) {
+            notes.push(format!(
+                "reputation.rules: in a period of {} steps {evaluated} declarations can be evaluated; with more members \
+                 evaluations would fall behind",
+                reputation.period
+            ));
+        }
+        if self.miner_auction.rules.no_bid_penalty == 0 {
+            notes.push(
+                "minerAuction.rules: noBidPenalty is 0, so nobody loses anything when nobody bids"
+                    .into(),
+            );
         }
     }
 
@@ -235,14 +398,18 @@ impl CommunityGenesis {
         if self.dsos.is_empty() {
             errors.push("dsos: name at least one neutral metering party".into());
         }
-        if self.members.len() > crate::configs::MEMBERS_MAX as usize {
-            errors.push(format!("members: at most {}", crate::configs::MEMBERS_MAX));
+        if self.members.len() > MEMBERS_MAX as usize {
+            errors.push(format!("members: at most {}", MEMBERS_MAX));
         }
         if self.validators.is_empty() {
             errors.push("validators: nobody would make a block".into());
         }
         let mut validators = BTreeSet::new();
-        let mut keys = BTreeSet::new();
+        let mut votes = BTreeSet::new();
+        let mut beacons = BTreeSet::new();
+        if self.validators.len() > VALIDATORS_MAX as usize {
+            errors.push(format!("validators: at most {VALIDATORS_MAX}"));
+        }
         for GenesisValidator {
             account,
             keys: session,
@@ -258,9 +425,14 @@ impl CommunityGenesis {
                     "validators: {account} is listed twice; one per member"
                 ));
             }
-            if !keys.insert(session.vote) {
+            if !votes.insert(session.vote) {
                 errors.push(format!(
                     "validators: {account} shares its vote key with another"
+                ));
+            }
+            if !beacons.insert(session.beacon) {
+                errors.push(format!(
+                    "validators: {account} shares its beacon key with another"
                 ));
             }
         }
@@ -293,8 +465,8 @@ impl CommunityGenesis {
         let members: BTreeSet<_> = self.members.iter().collect();
         let people: BTreeSet<_> = self.members.iter().chain(&self.dsos).collect();
         let mut devices = BTreeSet::new();
-        if self.meters.len() > crate::configs::METERS_MAX as usize {
-            errors.push(format!("meters: at most {}", crate::configs::METERS_MAX));
+        if self.meters.len() > METERS_MAX as usize {
+            errors.push(format!("meters: at most {}", METERS_MAX));
         }
         for (number, GenesisMeter { info, device }) in self.meters.iter().enumerate() {
             if !members.contains(&info.owner) {

@@ -4,7 +4,8 @@
 //!
 //! ## Invariants
 //! - Order of work inside block `s`: corrections and readings (extrinsics), then distribution
-//!   (`virtual-meter` at the block's end).
+//!   (`virtual-meter` at the block's end), reputation, and last the auction. At a block's beginning the
+//!   clock comes first, then the auction, which checks who made the block.
 //! - Calls that would need wasm, or would write the state behind the pallets' backs, are filtered.
 //! ## Not here
 //! Storage, network, clocks, keys: the node's.
@@ -18,6 +19,7 @@ pub mod configs;
 pub mod example;
 pub mod genesis;
 pub mod signature;
+pub mod story;
 pub mod transaction;
 pub mod weights;
 
@@ -25,11 +27,14 @@ use std::borrow::Cow;
 
 use commonwatt_primitives::{
     MeterId, Month, Role, Step, StepTiming,
+    auction::{Validator, ValidatorRegistry},
     keys::SessionKeys,
     metering::MeterInfo,
     traits::{MarketClock, Meters, Registrar},
 };
 use pallet_energy_token::Reading;
+use pallet_miner_auction::{AuctionInfo, Bid};
+use pallet_reputation::ReputationInfo;
 use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
 use sp_api::impl_runtime_apis;
 use sp_core::OpaqueMetadata;
@@ -109,6 +114,9 @@ frame_support::construct_runtime!(
         Registry: pallet_registry = 20,
         EnergyToken: pallet_energy_token = 21,
         VirtualMeter: pallet_virtual_meter = 22,
+
+        Reputation: pallet_reputation = 30,
+        MinerAuction: pallet_miner_auction = 31,
 
         Council: pallet_collective::<Instance1> = 40,
         CouncilMembership: pallet_membership::<Instance1> = 41,
@@ -263,6 +271,58 @@ impl_runtime_apis! {
         fn commitments_of(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Hash)> {
             let count = count.min(apis::STEPS_PER_QUESTION_MAX);
             EnergyToken::commitments_of_meter(meter, first, count)
+        }
+    }
+
+    impl apis::AuctionApi<Block> for Runtime {
+        fn lineup(height: Step) -> Option<apis::Lineup> {
+            Some(apis::Lineup {
+                ranking: MinerAuction::ranking(height)?,
+                validators: MinerAuction::validators(height)?,
+                before: MinerAuction::beacon(Step(height.0.checked_sub(1)?))?,
+            })
+        }
+
+        fn ranking(height: Step) -> Option<Vec<AccountId>> {
+            MinerAuction::ranking(height)
+        }
+
+        fn auction(height: Step) -> Option<AuctionInfo<AccountId>> {
+            MinerAuction::auction(height)
+        }
+
+        fn bids_for(height: Step) -> Vec<Bid<AccountId>> {
+            MinerAuction::bids_for(height)
+        }
+
+        fn bidder(who: AccountId) -> apis::BidderView {
+            apis::BidderView {
+                bids: MinerAuction::bids_of(&who),
+                terms: MinerAuction::bid_terms(&who),
+                offence: MinerAuction::offence_of(&who),
+            }
+        }
+
+        fn validators(height: Step) -> Option<Vec<Validator<AccountId>>> {
+            MinerAuction::validators(height)
+        }
+
+        fn beacon(height: Step) -> Option<Hash> {
+            MinerAuction::beacon(height)
+        }
+
+        fn contract() -> apis::AuctionContract {
+            apis::AuctionContract {
+                mining: MinerAuction::rules(),
+                reputation: Reputation::rules(),
+                epoch_length: configs::EPOCH_LENGTH,
+                evidence_window: configs::EVIDENCE_WINDOW,
+                burned: MinerAuction::burned(),
+            }
+        }
+
+        fn reputation(who: AccountId) -> ReputationInfo {
+            Reputation::reputation_info(&who)
         }
     }
 

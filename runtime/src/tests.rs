@@ -1,8 +1,10 @@
 //! The runtime as a whole: what it refuses, what clients see, and what a block does.
 
+mod auction;
+
 use codec::Encode;
 use commonwatt_primitives::{
-    AccountId, MeterId, Quality, Step, Wh,
+    AccountId, MeterId, Quality, Step, Wh, beacon,
     digest::{Punctuality, StepDigest},
 };
 use frame_support::{
@@ -22,7 +24,7 @@ use sp_runtime::{
 use crate::{
     Executive, Hash, Header, Runtime, RuntimeCall, RuntimeEvent, System, UncheckedExtrinsic,
     calls::CallFilter,
-    example::{account, genesis, pair},
+    example::{account, beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_with},
 };
 
@@ -32,10 +34,12 @@ fn test(story: impl FnOnce()) {
 }
 
 fn begin_block(number: u32) {
+    let before = crate::MinerAuction::beacon(Step(number - 1)).unwrap();
     let digest = StepDigest::V1 {
         author: account("X"),
         author_rank: 0,
         winner: account("X"),
+        beacon: beacon::prove(&beacon_pair("X"), &before, number),
         punctuality: Punctuality::OnTime,
     };
     // Any hashes do, as long as no two blocks share one.
@@ -113,8 +117,9 @@ fn the_example_of_the_papers_runs_through_a_block() {
             vec![(MeterId(0), Wh(4_800)), (MeterId(1), Wh(3_200))]
         );
         let tokens = |who| crate::VotingTokens::free_balance(account(who));
-        // One token for 100 Wh, and 100 at genesis for the validator [P 5.1].
-        assert_eq!((tokens("X"), tokens("Y")), (180, 170));
+        // One token for 100 Wh, and 100 at genesis for the validator [P 5.1], which lost one of them because
+        // nobody bid.
+        assert_eq!((tokens("X"), tokens("Y")), (179, 170));
     });
 }
 
@@ -432,6 +437,91 @@ fn a_storage_of_the_genesis_stores_and_discharges() {
         assert_eq!(summary.generated, Wh(2_000));
         assert_eq!(stored(), 1_000);
     });
+}
+
+#[test]
+fn a_bid_before_its_gates_waits() {
+    test(|| {
+        begin_block(1);
+        let bid = |height| {
+            let call = pallet_miner_auction::Call::bid {
+                height: Step(height),
+                amount: 10,
+            };
+            RuntimeCall::MinerAuction(call)
+        };
+        assert_eq!(apply(bid(6), 0, "X"), invalid(InvalidTransaction::Future));
+        assert_ok!(apply(bid(5), 0, "X").unwrap());
+        Executive::finalize_block();
+        begin_block(2);
+        assert_ok!(apply(bid(6), 1, "X").unwrap());
+    });
+}
+
+#[test]
+fn bids_and_evidence_find_room_in_a_block_full_of_readings() {
+    use frame_support::dispatch::{DispatchClass, GetDispatchInfo};
+    let bid: RuntimeCall = pallet_miner_auction::Call::bid {
+        height: Step(5),
+        amount: 10,
+    }
+    .into();
+    assert_eq!(bid.get_dispatch_info().class, DispatchClass::Operational);
+}
+
+#[test]
+fn what_a_genesis_says_about_mining_is_checked() {
+    let errors = |change: fn(&mut crate::genesis::CommunityGenesis)| {
+        let mut genesis = genesis();
+        change(&mut genesis);
+        genesis.build_storage().unwrap_err()
+    };
+    let error = errors(|genesis| genesis.miner_auction.rules.weights.gamma = 40);
+    assert!(error.contains("minerAuction.rules: weights"), "{error}");
+    let error = errors(|genesis| genesis.miner_auction.rules.bid_lead = 97);
+    assert!(error.contains("minerAuction.rules: bidLead"), "{error}");
+    let error = errors(|genesis| genesis.reputation.rules.period = 97);
+    assert!(error.contains("reputation.rules: period"), "{error}");
+    let error = errors(|genesis| genesis.reputation.rules.reputation_window = 0);
+    assert!(error.contains("reputationWindow"), "{error}");
+    let error = errors(|genesis| {
+        let mut other = genesis.validators[0].clone();
+        other.account = account("Y");
+        other.keys.vote = pair("Y").public();
+        genesis.validators.push(other);
+    });
+    assert!(error.contains("shares its beacon key"), "{error}");
+}
+
+#[test]
+fn a_genesis_without_a_word_about_mining_has_the_defaults() {
+    let mut json = serde_json::to_value(genesis()).unwrap();
+    let fields = json.as_object_mut().unwrap();
+    assert_eq!(fields["minerAuction"]["rules"]["rule"], "proportional");
+    fields.remove("minerAuction").unwrap();
+    fields.remove("reputation").unwrap();
+    let read: crate::genesis::CommunityGenesis = serde_json::from_value(json).unwrap();
+    assert_eq!(read, genesis());
+    test(|| {
+        let rules = crate::MinerAuction::rules();
+        assert_eq!(rules.bid_lead, 4);
+        // Shared by all pallets.
+        assert_eq!(rules.retention, genesis().retention);
+    });
+}
+
+#[test]
+fn chains_with_the_same_keys_have_different_beacons() {
+    let seed_of = |genesis: crate::genesis::CommunityGenesis| {
+        let storage = genesis.build_storage().unwrap();
+        TestExternalities::new(storage).execute_with(|| crate::MinerAuction::beacon(Step(0)))
+    };
+    let mut later = genesis();
+    later.timing.genesis_ms += 1_000;
+    assert_ne!(seed_of(genesis()), seed_of(later));
+    let mut chosen = genesis();
+    chosen.miner_auction.seed = Some(Hash::repeat_byte(7));
+    assert_eq!(seed_of(chosen), Some(Hash::repeat_byte(7)));
 }
 
 #[test]

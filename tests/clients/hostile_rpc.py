@@ -631,8 +631,8 @@ def judge(node, heads, since):
     signs = [min(block["at"], node.made_at.get(block["number"], block["at"])) - heads.due_ms(block["number"]) for block in blocks]
     made = max(signs)
     told = max(block["at"] - heads.due_ms(block["number"]) for block in blocks)
-    # All but the timestamp.
-    readings = [node.transactions[number] - 1 for number in numbers if number in node.transactions]
+    # All but the timestamp and the validator's bid.
+    readings = [node.transactions[number] - 2 for number in numbers if number in node.transactions]
     peak = node.memory_kib("VmHWM") // 1024
     figures = (f"{len(blocks)} blocks, made {made} ms and told {told} ms after their time at most; "
                f"{min(readings, default=0)} readings at least; peak {peak} MiB")

@@ -19,7 +19,7 @@ folder=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$folder RUSTC_WRAPPER=$PWD/rustc-with-counters.sh
 bins=()
 for target in "${targets[@]}"; do bins+=(--bin "$target"); done
-[ -n "${NO_BUILD:-}" ] || cargo build --release --locked --features libfuzzer --target "$host" "${bins[@]}"
+[ -n "${NO_BUILD:-}" ] || cargo build --release --features libfuzzer --target "$host" "${bins[@]}"
 
 # What a node's threads have: a decoder that needs more overflows here too.
 ulimit -s 2048

@@ -11,12 +11,12 @@
 
 use std::{env, path::Path, sync::Arc, time::Instant};
 
-use commonwatt_chain::{Chain, ChainConfig, SingleValidator};
+use commonwatt_chain::{Chain, ChainConfig, SessionPairs, SingleValidator};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{AccountId, Quality, Step, Wh, digest::Punctuality};
 use commonwatt_runtime::{
     RuntimeCall,
-    example::{account, genesis, pair},
+    example::{beacon_pair, genesis, pair},
     genesis::{CommunityGenesis, GenesisMeter},
     transaction::{SigningContext, sign_ed25519},
 };
@@ -110,8 +110,12 @@ fn open(path: &Path, kind: DatabaseKind, genesis: &CommunityGenesis) -> Chain {
     let storage = genesis.build_storage().expect("a sound genesis");
     let mut chain =
         Chain::open(db, Executor::new(), storage, ChainConfig::default()).expect("a new chain");
-    let agreement = SingleValidator::new(account("X"), &genesis.validators[0].keys, pair("X"))
-        .expect("its key");
+    let lineup = chain.next_lineup().expect("block 1 has its author");
+    let pairs = SessionPairs {
+        vote: pair("X"),
+        beacon: beacon_pair("X"),
+    };
+    let agreement = SingleValidator::new(&lineup.validators[0], pairs).expect("its key");
     chain.set_agreement(Arc::new(agreement));
     chain
 }

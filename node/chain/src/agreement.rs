@@ -3,36 +3,65 @@
 use codec::{DecodeAll, Encode};
 use commonwatt_primitives::{
     AccountId, Step,
+    auction::Validator,
+    beacon::{self, BeaconProof, Schnorrkel, VerifyBeacon},
     digest::{ENGINE_ID, Punctuality, StepDigest},
     keys::SessionKeys,
 };
-use commonwatt_runtime::{Hash, Header};
-use sp_core::{Pair, ed25519};
+use commonwatt_runtime::{Hash, Header, apis::Lineup};
+use sp_core::{Pair, ed25519, sr25519};
 use sp_runtime::{DigestItem, traits::Header as _};
 
 /// Who may make the block of a step, and what makes it final.
 ///
-/// The chain asks before it builds and before it imports. An implementation may consult the state of the
-/// parent, through what it was given when it was made, but never the clock.
+/// The chain asks before it builds and before it imports, and brings what the state of the parent says about
+/// the height. An implementation never consults the clock.
 pub trait Agreement: Send + Sync {
     /// Returns the digest of the block that this node may make for `step`; `None` when it may not.
-    fn claim(&self, step: Step, punctuality: Punctuality) -> Option<StepDigest>;
+    ///
+    /// # Errors
+    /// It should make the block but cannot, or the chain is not one of this agreement.
+    fn claim(
+        &self,
+        step: Step,
+        punctuality: Punctuality,
+        lineup: &Lineup,
+    ) -> Result<Option<StepDigest>, AgreementError>;
 
     /// Signs a header; the signature becomes the header's last digest item.
-    fn seal(&self, pre_seal_hash: &Hash) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// This node has no key to sign with.
+    fn seal(&self, header: &Header, lineup: &Lineup) -> Result<Vec<u8>, AgreementError>;
 
     /// Checks that a header was made by its rightful author. `header` is without the seal.
-    fn verify_author(&self, header: &Header, seal: &[u8]) -> Result<(), AgreementError>;
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn verify_author(
+        &self,
+        header: &Header,
+        seal: &[u8],
+        lineup: &Lineup,
+    ) -> Result<(), AgreementError>;
 
     /// Returns the proof that a block this node agreed to is final.
-    fn certify(&self, number: u32, hash: &Hash) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// This node has no key to sign with.
+    fn certify(&self, number: u32, hash: &Hash, lineup: &Lineup)
+    -> Result<Vec<u8>, AgreementError>;
 
     /// Checks the proof that a block is final.
+    ///
+    /// # Errors
+    /// It proves nothing.
     fn verify_certificate(
         &self,
         number: u32,
         hash: &Hash,
         certificate: &[u8],
+        lineup: &Lineup,
     ) -> Result<(), AgreementError>;
 }
 
@@ -45,34 +74,65 @@ pub enum AgreementError {
     /// The header has no seal.
     #[error("block {0} has no seal")]
     NoSeal(u32),
-    /// Somebody else should have made it.
-    #[error("block {number} was made by {actual}, but {expected} is its rightful author")]
-    WrongAuthor {
+    /// The header names another winner than the auction's.
+    #[error("block {number} names {actual} as the winner of its auction, but {expected} won it")]
+    WrongWinner {
+        /// The block.
+        number: u32,
+        /// Whom it names.
+        actual: AccountId,
+        /// Who won.
+        expected: AccountId,
+    },
+    /// The author does not stand where the header says.
+    #[error(
+        "block {number} was made by {author}, who does not have rank {rank} in the ranking of this height"
+    )]
+    WrongRank {
         /// The block.
         number: u32,
         /// Who made it.
-        actual: AccountId,
-        /// Who should have.
-        expected: AccountId,
+        author: AccountId,
+        /// The rank it claims.
+        rank: u32,
     },
+    /// The author is ranked, but has no keys at this height.
+    #[error("block {number} was made by {author}, who is no validator of this height")]
+    NotAValidator {
+        /// The block.
+        number: u32,
+        /// Who made it.
+        author: AccountId,
+    },
+    /// The beacon proof is not the author's.
+    #[error(
+        "the beacon proof of block {0} is not that of its author's key for this height and seed"
+    )]
+    ForgedBeacon(u32),
     /// The seal is not the author's signature.
     #[error("the seal of block {0} is not its author's signature")]
     BadSeal(u32),
     /// The certificate does not prove finality.
     #[error("the certificate of block {0} is not signed by its validator")]
     BadCertificate(u32),
-    /// The key given is not the one the chain knows.
+    /// A chain of several validators.
     #[error(
-        "the vote key of {account} on chain is 0x{expected}, the keystore's is 0x{actual}: \
-         use the key that was registered, or have the DSO register the new one"
+        "{0} validators may make the next block, and this version makes and checks blocks only for chains that have \
+         one"
     )]
-    WrongKey {
+    SeveralValidators(usize),
+    /// A key that the chain knows is not at hand.
+    #[error(
+        "the {purpose} key of {account} on chain is 0x{public}, and this node does not hold it: \
+         use the key that was registered, or have the DSO register the new one, and start again"
+    )]
+    MissingKey {
         /// The validator.
         account: AccountId,
+        /// What the key is for.
+        purpose: &'static str,
         /// The key on chain, in hexadecimal digits.
-        expected: String,
-        /// The key at hand.
-        actual: String,
+        public: String,
     },
 }
 
@@ -85,16 +145,89 @@ pub fn take_seal(header: &mut Header) -> Result<Vec<u8>, AgreementError> {
     }
 }
 
-/// One validator makes every block, and its word is final.
-pub struct SingleValidator {
-    account: AccountId,
-    vote: ed25519::Public,
-    /// Holds the secret, on the validator's own node.
-    signer: Option<VoteSigner>,
+/// Checks what a header claims about its author against the ranking of its height; returns the author's keys.
+///
+/// # Errors
+/// What is wrong with the claim.
+pub fn verify_claim<'a>(
+    number: u32,
+    digest: &StepDigest,
+    lineup: &'a Lineup,
+) -> Result<&'a SessionKeys, AgreementError> {
+    let StepDigest::V1 {
+        author,
+        author_rank,
+        winner,
+        beacon,
+        ..
+    } = digest;
+    let expected = lineup
+        .ranking
+        .first()
+        .expect("the ranking of the next height is never empty");
+    if winner != expected {
+        return Err(AgreementError::WrongWinner {
+            number,
+            actual: winner.clone(),
+            expected: expected.clone(),
+        });
+    }
+    let ranked = usize::try_from(*author_rank)
+        .ok()
+        .and_then(|rank| lineup.ranking.get(rank));
+    if ranked != Some(author) {
+        return Err(AgreementError::WrongRank {
+            number,
+            author: author.clone(),
+            rank: *author_rank,
+        });
+    }
+    let keys = lineup
+        .validators
+        .iter()
+        .find(|validator| validator.account == *author)
+        .map(|validator| &validator.keys)
+        .ok_or_else(|| AgreementError::NotAValidator {
+            number,
+            author: author.clone(),
+        })?;
+    Schnorrkel::verify(&keys.beacon, &lineup.before, number, beacon)
+        .map(|_| keys)
+        .ok_or(AgreementError::ForgedBeacon(number))
 }
 
-/// Signs with a vote key, wherever that lies.
-pub type VoteSigner = Box<dyn Fn(&[u8]) -> ed25519::Signature + Send + Sync>;
+/// A validator's secrets, wherever they lie.
+pub trait SessionSigner: Send + Sync {
+    /// Signs with a vote key; `None` when it is not held.
+    fn sign(&self, key: &ed25519::Public, message: &[u8]) -> Option<ed25519::Signature>;
+
+    /// Evaluates the beacon with a key; `None` when it is not held.
+    fn prove(&self, key: &sr25519::Public, before: &Hash, height: u32) -> Option<BeaconProof>;
+}
+
+/// The two secrets of one validator, in memory.
+pub struct SessionPairs {
+    /// The vote key.
+    pub vote: ed25519::Pair,
+    /// The beacon key.
+    pub beacon: sr25519::Pair,
+}
+
+impl SessionSigner for SessionPairs {
+    fn sign(&self, key: &ed25519::Public, message: &[u8]) -> Option<ed25519::Signature> {
+        (self.vote.public() == *key).then(|| self.vote.sign(message))
+    }
+
+    fn prove(&self, key: &sr25519::Public, before: &Hash, height: u32) -> Option<BeaconProof> {
+        (self.beacon.public() == *key).then(|| beacon::prove(&self.beacon, before, height))
+    }
+}
+
+/// One validator makes every block, and its word is final. Who it is and which keys act, the chain says for each height.
+pub struct SingleValidator {
+    /// Holds the secrets, on the validator's own node.
+    signer: Option<Box<dyn SessionSigner>>,
+}
 
 /// What is signed to make a block final: domain, height and hash.
 fn certificate_payload(number: u32, hash: &Hash) -> Vec<u8> {
@@ -102,53 +235,68 @@ fn certificate_payload(number: u32, hash: &Hash) -> Vec<u8> {
 }
 
 impl SingleValidator {
-    /// Creates the agreement of a chain whose only validator is `account` with `keys` on chain.
+    /// Creates the agreement on the validator's own node. `validator` is what the chain knows of it now; a later
+    /// height may need other keys that `signer` holds.
+    ///
+    /// # Errors
+    /// The secret of one of its keys is not held.
     pub fn new(
-        account: AccountId,
-        keys: &SessionKeys,
-        vote: ed25519::Pair,
+        validator: &Validator<AccountId>,
+        signer: impl SessionSigner + 'static,
     ) -> Result<Self, AgreementError> {
-        let public = vote.public();
-        let signer = Box::new(move |message: &[u8]| vote.sign(message));
-        Self::with_signer(account, keys, public, signer)
-    }
-
-    /// The same with a key that is kept elsewhere; `vote` is its public half.
-    pub fn with_signer(
-        account: AccountId,
-        keys: &SessionKeys,
-        vote: ed25519::Public,
-        signer: VoteSigner,
-    ) -> Result<Self, AgreementError> {
-        if vote != keys.vote {
-            return Err(AgreementError::WrongKey {
-                account,
-                expected: hexadecimal(&keys.vote.0),
-                actual: hexadecimal(&vote.0),
-            });
-        }
+        let Validator { account, keys } = validator;
+        // What is signed here is neither vote nor certificate, and leaves nowhere.
+        signer
+            .sign(&keys.vote, &[])
+            .ok_or_else(|| missing_vote(account, keys))?;
+        signer
+            .prove(&keys.beacon, &Hash::zero(), 0)
+            .ok_or_else(|| missing_beacon(account, keys))?;
         Ok(Self {
-            account,
-            vote,
-            signer: Some(signer),
+            signer: Some(Box::new(signer)),
         })
     }
 
     /// Creates the same agreement for a node that checks what the validator made, and makes nothing itself.
-    pub fn follower(account: AccountId, keys: &SessionKeys) -> Self {
-        Self {
-            account,
-            vote: keys.vote,
-            signer: None,
-        }
+    pub fn follower() -> Self {
+        Self { signer: None }
     }
 
     /// Signs; a follower, which never claims a block, has nothing to sign with.
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
+    fn sign(
+        &self,
+        validator: &Validator<AccountId>,
+        message: &[u8],
+    ) -> Result<Vec<u8>, AgreementError> {
         self.signer
             .as_ref()
-            .map(|sign| sign(message).encode())
-            .unwrap_or_default()
+            .and_then(|signer| signer.sign(&validator.keys.vote, message))
+            .map(|signature| signature.encode())
+            .ok_or_else(|| missing_vote(&validator.account, &validator.keys))
+    }
+}
+
+/// Returns the only validator of a height.
+fn only(lineup: &Lineup) -> Result<&Validator<AccountId>, AgreementError> {
+    match lineup.validators.as_slice() {
+        [validator] => Ok(validator),
+        several => Err(AgreementError::SeveralValidators(several.len())),
+    }
+}
+
+fn missing_vote(account: &AccountId, keys: &SessionKeys) -> AgreementError {
+    AgreementError::MissingKey {
+        account: account.clone(),
+        purpose: "vote",
+        public: hexadecimal(&keys.vote.0),
+    }
+}
+
+fn missing_beacon(account: &AccountId, keys: &SessionKeys) -> AgreementError {
+    AgreementError::MissingKey {
+        account: account.clone(),
+        purpose: "beacon",
+        public: hexadecimal(&keys.beacon.0),
     }
 }
 
@@ -156,45 +304,60 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn is_signed(key: &ed25519::Public, message: &[u8], signature: &[u8]) -> bool {
+    ed25519::Signature::decode_all(&mut &signature[..])
+        .is_ok_and(|signature| ed25519::Pair::verify(&signature, message, key))
+}
+
 impl Agreement for SingleValidator {
-    fn claim(&self, _: Step, punctuality: Punctuality) -> Option<StepDigest> {
-        self.signer.as_ref()?;
-        Some(StepDigest::V1 {
-            author: self.account.clone(),
+    fn claim(
+        &self,
+        step: Step,
+        punctuality: Punctuality,
+        lineup: &Lineup,
+    ) -> Result<Option<StepDigest>, AgreementError> {
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
+        let Validator { account, keys } = only(lineup)?;
+        let beacon = signer
+            .prove(&keys.beacon, &lineup.before, step.0)
+            .ok_or_else(|| missing_beacon(account, keys))?;
+        Ok(Some(StepDigest::V1 {
+            author: account.clone(),
             author_rank: 0,
-            winner: self.account.clone(),
+            winner: account.clone(),
+            beacon,
             punctuality,
-        })
+        }))
     }
 
-    fn seal(&self, pre_seal_hash: &Hash) -> Vec<u8> {
-        self.sign(pre_seal_hash.as_bytes())
+    fn seal(&self, header: &Header, lineup: &Lineup) -> Result<Vec<u8>, AgreementError> {
+        self.sign(only(lineup)?, header.hash().as_bytes())
     }
 
-    fn verify_author(&self, header: &Header, seal: &[u8]) -> Result<(), AgreementError> {
+    fn verify_author(
+        &self,
+        header: &Header,
+        seal: &[u8],
+        lineup: &Lineup,
+    ) -> Result<(), AgreementError> {
         let number = *header.number();
+        only(lineup)?;
         let digest = StepDigest::find(header.digest()).ok_or(AgreementError::NoDigest(number))?;
-        let StepDigest::V1 {
-            author,
-            author_rank,
-            winner,
-            ..
-        } = &digest;
-        if author != &self.account || winner != &self.account || *author_rank != 0 {
-            return Err(AgreementError::WrongAuthor {
-                number,
-                actual: author.clone(),
-                expected: self.account.clone(),
-            });
-        }
-        let signature = ed25519::Signature::decode_all(&mut &seal[..])
-            .map_err(|_| AgreementError::BadSeal(number))?;
-        let is_good = ed25519::Pair::verify(&signature, header.hash(), &self.vote);
-        is_good.then_some(()).ok_or(AgreementError::BadSeal(number))
+        let keys = verify_claim(number, &digest, lineup)?;
+        is_signed(&keys.vote, header.hash().as_bytes(), seal)
+            .then_some(())
+            .ok_or(AgreementError::BadSeal(number))
     }
 
-    fn certify(&self, number: u32, hash: &Hash) -> Vec<u8> {
-        self.sign(&certificate_payload(number, hash))
+    fn certify(
+        &self,
+        number: u32,
+        hash: &Hash,
+        lineup: &Lineup,
+    ) -> Result<Vec<u8>, AgreementError> {
+        self.sign(only(lineup)?, &certificate_payload(number, hash))
     }
 
     fn verify_certificate(
@@ -202,12 +365,10 @@ impl Agreement for SingleValidator {
         number: u32,
         hash: &Hash,
         certificate: &[u8],
+        lineup: &Lineup,
     ) -> Result<(), AgreementError> {
-        let signature = ed25519::Signature::decode_all(&mut &certificate[..])
-            .map_err(|_| AgreementError::BadCertificate(number))?;
-        let payload = certificate_payload(number, hash);
-        let is_good = ed25519::Pair::verify(&signature, payload, &self.vote);
-        is_good
+        let keys = &only(lineup)?.keys;
+        is_signed(&keys.vote, &certificate_payload(number, hash), certificate)
             .then_some(())
             .ok_or(AgreementError::BadCertificate(number))
     }

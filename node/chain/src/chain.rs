@@ -16,7 +16,7 @@ use commonwatt_primitives::{
     digest::{ENGINE_ID, Punctuality},
     keys::SessionKeys,
 };
-use commonwatt_runtime::{Hash, Header, code_marker};
+use commonwatt_runtime::{Hash, Header, apis::Lineup, code_marker};
 use commonwatt_storage::{ChainDb, CommitMode, NewBlock, State, StateError, StoredBlock};
 use commonwatt_txpool::{
     BlockReport, Pool, PoolError, PoolLimits, PoolStatus, Refusal, TransactionValidator,
@@ -183,6 +183,13 @@ impl Chain {
             .call(&self.state(None)?, "RegistryApi_validators", ())?)
     }
 
+    /// Returns who makes the block after the best one.
+    pub fn next_lineup(&self) -> Result<Lineup, ChainError> {
+        let (best, hash) = self.best();
+        let state = self.state(Some(hash))?;
+        lineup_of(&self.executor, &state, best.saturating_add(1))
+    }
+
     /// Subscribes to blocks as they become final. Who is too slow misses some, and is told how many.
     pub fn subscribe_heads(&self) -> broadcast::Receiver<Arc<NewHead>> {
         self.heads.subscribe()
@@ -325,11 +332,12 @@ impl Chain {
         };
         let (number, parent_hash) = self.best();
         let step = Step(number.saturating_add(1));
-        let Some(digest) = agreement.claim(step, punctuality) else {
+        let state = self.db.working_state_at(&parent_hash)?;
+        let lineup = lineup_of(&self.executor, &state, step.0)?;
+        let Some(digest) = agreement.claim(step, punctuality, &lineup)? else {
             return Ok(None);
         };
         let parent = self.header(&parent_hash)?;
-        let state = self.db.working_state_at(&parent_hash)?;
         let draft = BlockDraft {
             parent,
             digest,
@@ -356,10 +364,10 @@ impl Chain {
             took: began.elapsed(),
             extrinsics: body.len(),
         });
-        let seal = agreement.seal(&header.hash());
+        let seal = agreement.seal(&header, &lineup)?;
         header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
         let hash = header.hash();
-        let certificate = agreement.certify(*header.number(), &hash);
+        let certificate = agreement.certify(*header.number(), &hash, &lineup)?;
 
         let refused: Vec<_> = hashes
             .iter()
@@ -413,12 +421,13 @@ impl Chain {
             .agreement
             .as_ref()
             .ok_or(ChainError::NoAgreement(number))?;
-        agreement.verify_author(&unsealed, &seal)?;
+        let state = self.db.working_state_at(&best_hash)?;
+        let lineup = lineup_of(&self.executor, &state, number)?;
+        agreement.verify_author(&unsealed, &seal, &lineup)?;
         let certificate = justification.as_deref().unwrap_or_default();
-        agreement.verify_certificate(number, &hash, certificate)?;
+        agreement.verify_certificate(number, &hash, certificate, &lineup)?;
         let began = Instant::now();
         self.preverify(&body);
-        let state = self.db.working_state_at(&best_hash)?;
         let changes = self.executor.execute_block(&state, &unsealed, &body)?;
         drop(state);
         self.observe(Observed::Executed {
@@ -531,6 +540,17 @@ pub fn verify_runtime(db: &ChainDb) -> Result<(), ChainError> {
         .storage(well_known_keys::CODE)
         .map_err(commonwatt_executor::ExecutionError::State)?;
     verify_marker(&found.unwrap_or_default())
+}
+
+/// Returns who makes block `number`, on the state after the block before.
+///
+/// # Errors
+/// The state does not say.
+pub fn lineup_of(executor: &Executor, state: &State, number: u32) -> Result<Lineup, ChainError> {
+    executor
+        .call::<Option<Lineup>>(state, "AuctionApi_lineup", Step(number))?
+        .filter(|lineup| !lineup.ranking.is_empty())
+        .ok_or(ChainError::NoLineup(number))
 }
 
 /// Checks that this binary executes the runtime a state was made by.

@@ -27,6 +27,11 @@ pub enum ChainError {
     /// Nobody said who may make blocks, so none can be checked.
     #[error("this node knows no validator to check block {0} against")]
     NoAgreement(u32),
+    /// The state says nobody may make a block.
+    #[error(
+        "the state before block {0} does not say who makes it: was the chain begun by another version?"
+    )]
+    NoLineup(u32),
     /// The block does not follow the best block.
     #[error(
         "block {number} with parent {parent:?} does not follow the best block {best} ({best_hash:?})"

@@ -18,8 +18,11 @@ mod news;
 mod observer;
 mod validation;
 
-pub use agreement::{Agreement, AgreementError, SingleValidator, VoteSigner, take_seal};
-pub use chain::{Authored, Chain, ChainConfig, verify_runtime};
+pub use agreement::{
+    Agreement, AgreementError, SessionPairs, SessionSigner, SingleValidator, take_seal,
+    verify_claim,
+};
+pub use chain::{Authored, Chain, ChainConfig, lineup_of, verify_runtime};
 pub use error::ChainError;
 pub use health::{HealthCheck, Unready};
 pub use news::{NewHead, Watch};

@@ -5,25 +5,28 @@ use std::sync::Arc;
 use codec::{Decode, Encode};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{
-    Quality, Step, StepTiming, Wh,
-    digest::{ENGINE_ID, Punctuality},
+    AccountId, Quality, Step, StepTiming, Wh,
+    beacon::prove,
+    digest::{ENGINE_ID, Punctuality, StepDigest},
 };
 use commonwatt_runtime::{
     Hash, RuntimeCall,
-    example::{account, genesis, pair},
+    apis::Lineup,
+    example::{account, beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
 use commonwatt_txpool::{PoolError, Refusal, TransactionStatus, TransactionValidator};
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
+use pallet_miner_auction::{Bid, Call as AuctionCall};
 use pallet_virtual_meter::{StepSummary, Trace};
-use sp_core::Pair;
+use sp_core::Pair as _;
 use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::TransactionSource};
 use tempfile::TempDir;
 
 use crate::{
-    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SingleValidator,
-    validation::AtBlock,
+    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SessionPairs,
+    SingleValidator, validation::AtBlock,
 };
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
@@ -41,10 +44,19 @@ fn open_in(folder: &TempDir, kind: DatabaseKind) -> Result<Chain, String> {
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default())
         .map_err(|error| error.to_string())?;
-    let keys = chain.validators().unwrap().remove(0).1;
-    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    let agreement = agreement_of(&chain);
     chain.set_agreement(Arc::new(agreement));
     Ok(chain)
+}
+
+/// Returns the agreement on the node of X, the only validator.
+fn agreement_of(chain: &Chain) -> SingleValidator {
+    let validator = chain.next_lineup().unwrap().validators.remove(0);
+    let pairs = SessionPairs {
+        vote: pair("X"),
+        beacon: beacon_pair("X"),
+    };
+    SingleValidator::new(&validator, pairs).unwrap()
 }
 
 fn open() -> (Chain, TempDir) {
@@ -459,14 +471,15 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
     // A forger with the validator's key still cannot change what execution gives.
     let reseal = |block: &mut StoredBlock| {
         block.header.digest_mut().pop();
-        let keys = genesis().validators.remove(0).keys;
-        let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
-        let seal = agreement.seal(&block.header.hash());
+        let lineup = chain.next_lineup().unwrap();
+        let agreement = agreement_of(&chain);
+        let seal = agreement.seal(&block.header, &lineup).unwrap();
         block
             .header
             .digest_mut()
             .push(DigestItem::Seal(ENGINE_ID, seal));
-        block.justification = Some(agreement.certify(1, &block.header.hash()));
+        let certificate = agreement.certify(1, &block.header.hash(), &lineup);
+        block.justification = Some(certificate.unwrap());
     };
     let error = refuse(&|block| {
         block.header.state_root = Hash::repeat_byte(1);
@@ -501,6 +514,161 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
 
     chain.import(foreign_block(), CommitMode::Durable).unwrap();
     assert_eq!(chain.best().0, 1);
+}
+
+/// Puts another claim into a block's header and seals it anew, with X's keys.
+fn reclaim(chain: &Chain, block: &mut StoredBlock, change: impl FnOnce(&mut StepDigest)) {
+    let lineup = chain.next_lineup().unwrap();
+    let agreement = agreement_of(chain);
+    let mut digest = StepDigest::find(block.header.digest()).unwrap();
+    change(&mut digest);
+    block.header.digest_mut().logs = digest.to_items();
+    let seal = agreement.seal(&block.header, &lineup).unwrap();
+    block
+        .header
+        .digest_mut()
+        .push(DigestItem::Seal(ENGINE_ID, seal));
+    let hash = block.header.hash();
+    block.justification = Some(agreement.certify(1, &hash, &lineup).unwrap());
+}
+
+#[test]
+fn a_forged_claim_is_refused_before_execution() {
+    let (chain, _folder) = open();
+    let refuse = |change: &dyn Fn(&mut StepDigest)| {
+        let mut block = foreign_block();
+        reclaim(&chain, &mut block, change);
+        // Execution would fail on this first.
+        block.body.push(vec![1, 2, 3]);
+        match chain.import(block, CommitMode::Durable).unwrap_err() {
+            ChainError::Agreement(error) => error,
+            other => panic!("{other}"),
+        }
+    };
+    let error = refuse(&|StepDigest::V1 { winner, .. }| *winner = account("Y"));
+    let expected = AgreementError::WrongWinner {
+        number: 1,
+        actual: account("Y"),
+        expected: account("X"),
+    };
+    assert_eq!(error, expected);
+    let error = refuse(&|StepDigest::V1 { author, .. }| *author = account("Y"));
+    assert_eq!(
+        error,
+        AgreementError::WrongRank {
+            number: 1,
+            author: account("Y"),
+            rank: 0
+        }
+    );
+    let error = refuse(&|StepDigest::V1 { author_rank, .. }| *author_rank = 1);
+    assert_eq!(
+        error,
+        AgreementError::WrongRank {
+            number: 1,
+            author: account("X"),
+            rank: 1
+        }
+    );
+    let before = chain.next_lineup().unwrap().before;
+    let error = refuse(&|StepDigest::V1 { beacon, .. }| {
+        *beacon = prove(&beacon_pair("Y"), &before, 1);
+    });
+    assert_eq!(error, AgreementError::ForgedBeacon(1));
+    let error = refuse(&|StepDigest::V1 { beacon, .. }| {
+        *beacon = prove(&beacon_pair("X"), &before, 2);
+    });
+    assert_eq!(error, AgreementError::ForgedBeacon(1));
+
+    // What was not changed is taken, sealed anew or not: the helper itself breaks nothing.
+    let mut block = foreign_block();
+    reclaim(&chain, &mut block, |_| {});
+    chain.import(block, CommitMode::Durable).unwrap();
+}
+
+#[test]
+fn the_runtime_refuses_a_forged_claim_by_itself() {
+    let (chain, _folder) = open();
+    let lineup = chain.next_lineup().unwrap();
+    let state = chain.state(None).unwrap();
+    let refuse = |change: &dyn Fn(&mut StepDigest)| {
+        let StoredBlock { header, body, .. } = foreign_block();
+        let mut unsealed = header;
+        let mut digest = StepDigest::find(unsealed.digest()).unwrap();
+        change(&mut digest);
+        unsealed.digest_mut().logs = digest.to_items();
+        let error = chain
+            .executor()
+            .execute_block(&state, &unsealed, &body)
+            .err()
+            .unwrap();
+        error.to_string()
+    };
+    let text = refuse(&|StepDigest::V1 { author_rank, .. }| *author_rank = 1);
+    assert!(text.contains("does not have this rank"), "{text}");
+    let text = refuse(&|StepDigest::V1 { winner, .. }| *winner = account("Y"));
+    assert!(text.contains("did not win the auction"), "{text}");
+    let text = refuse(&|StepDigest::V1 { beacon, .. }| {
+        *beacon = prove(&beacon_pair("Y"), &lineup.before, 1);
+    });
+    assert!(text.contains("beacon proof"), "{text}");
+}
+
+#[test]
+fn a_node_stops_making_blocks_when_it_lacks_a_key_or_there_are_several_validators() {
+    let (chain, _folder) = open();
+    let agreement = agreement_of(&chain);
+    let lineup = chain.next_lineup().unwrap();
+    let claim = |lineup: &Lineup| agreement.claim(Step(1), Punctuality::OnTime, lineup);
+    assert!(claim(&lineup).unwrap().is_some());
+
+    let mut rotated = lineup.clone();
+    rotated.validators[0].keys.beacon = beacon_pair("Y").public();
+    let error = claim(&rotated).unwrap_err();
+    assert!(error.to_string().contains("beacon key"), "{error}");
+
+    let mut crowd = lineup;
+    crowd.validators.push(crowd.validators[0].clone());
+    assert_eq!(claim(&crowd), Err(AgreementError::SeveralValidators(2)));
+}
+
+#[test]
+fn a_bid_waits_for_the_block_that_takes_it() {
+    let (chain, _folder) = open();
+    for (height, nonce) in [(5, 0), (6, 1)] {
+        let call = AuctionCall::bid {
+            height: Step(height),
+            amount: 10,
+        };
+        submit(&chain, call.into(), nonce, "X").unwrap();
+    }
+    let bids_for = |height| -> Vec<Bid<AccountId>> {
+        let state = chain.state(None).unwrap();
+        chain
+            .executor()
+            .call(&state, "AuctionApi_bids_for", Step(height))
+            .unwrap()
+    };
+    // The timestamp and the bid whose gates are open.
+    assert_eq!(author(&chain).extrinsics, 2);
+    assert_eq!((bids_for(5).len(), bids_for(6).len()), (1, 0));
+    assert_eq!(author(&chain).extrinsics, 2);
+    assert_eq!((bids_for(5).len(), bids_for(6).len()), (1, 1));
+}
+
+#[test]
+fn bids_are_built_before_readings() {
+    let (chain, _folder) = open();
+    submit(&chain, reading(1, 15_000), 0, "A").unwrap();
+    submit(&chain, remark(&[1]), 0, "Y").unwrap();
+    let call = AuctionCall::bid {
+        height: Step(5),
+        amount: 10,
+    };
+    let bid = submit(&chain, call.into(), 0, "X").unwrap();
+    let block = chain.db().block(&author(&chain).hash).unwrap().unwrap();
+    // The first is the timestamp.
+    assert_eq!(commonwatt_txpool::hash_of(&block.body[1]), bid);
 }
 
 #[test]
@@ -577,8 +745,7 @@ fn a_follower_takes_what_the_validator_made_and_makes_nothing() {
     let (maker, _folder) = open();
     let made = author(&maker).hash;
     let (mut chain, _other_folder) = open();
-    let keys = genesis().validators.remove(0).keys;
-    chain.set_agreement(Arc::new(SingleValidator::follower(account("X"), &keys)));
+    chain.set_agreement(Arc::new(SingleValidator::follower()));
     let limits = BuildLimits {
         bytes_max: usize::MAX,
         misfits_max: 0,
@@ -598,14 +765,25 @@ fn a_follower_takes_what_the_validator_made_and_makes_nothing() {
 }
 
 #[test]
-fn a_validator_with_the_wrong_key_is_told_both_keys() {
-    let keys = genesis().validators.remove(0).keys;
-    let error = SingleValidator::new(account("X"), &keys, pair("Y"))
-        .err()
-        .unwrap();
-    let text = error.to_string();
+fn a_validator_without_its_keys_is_told_which_one_is_missing() {
+    let (chain, _folder) = open();
+    let validator = chain.next_lineup().unwrap().validators.remove(0);
+    let refusal = |vote: &str, beacon: &str| {
+        let pairs = SessionPairs {
+            vote: pair(vote),
+            beacon: beacon_pair(beacon),
+        };
+        let error = SingleValidator::new(&validator, pairs).err().unwrap();
+        error.to_string()
+    };
+    let text = refusal("Y", "X");
     assert!(
-        text.contains(&hex(&keys.vote.0)) && text.contains(&hex(&pair("Y").public().0)),
+        text.contains("vote key") && text.contains(&hex(&validator.keys.vote.0)),
+        "{text}"
+    );
+    let text = refusal("X", "Y");
+    assert!(
+        text.contains("beacon key") && text.contains(&hex(&validator.keys.beacon.0)),
         "{text}"
     );
 }
@@ -638,8 +816,7 @@ fn open_pruned() -> (Chain, TempDir) {
     let db = ChainDb::open(&folder.path().join("db"), config).unwrap();
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
-    let keys = genesis().validators.remove(0).keys;
-    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    let agreement = agreement_of(&chain);
     chain.set_agreement(Arc::new(agreement));
     (chain, folder)
 }

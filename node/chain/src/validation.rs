@@ -8,6 +8,7 @@ use commonwatt_runtime::{Address, Hash, RuntimeCall, UncheckedExtrinsic};
 use commonwatt_storage::{State, StateError};
 use commonwatt_txpool::{Account, Checked, Lane, Refusal, TransactionValidator, Verdict};
 use pallet_energy_token::Call as EnergyCall;
+use pallet_miner_auction::Call as AuctionCall;
 use pallet_quota::TransactionRefusal;
 use rayon::prelude::*;
 use sp_runtime::{
@@ -191,6 +192,9 @@ fn lane_of(call: &RuntimeCall) -> Lane {
         RuntimeCall::EnergyToken(
             EnergyCall::report { .. } | EnergyCall::report_batch { .. } | EnergyCall::relay { .. },
         ) => Lane::Reading,
+        RuntimeCall::MinerAuction(
+            AuctionCall::bid { .. } | AuctionCall::report_equivocation { .. },
+        ) => Lane::Evidence,
         _ => Lane::Other,
     }
 }

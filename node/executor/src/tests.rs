@@ -4,12 +4,12 @@ use std::cell::Cell;
 
 use codec::{Decode, Encode};
 use commonwatt_primitives::{
-    Step,
+    Step, beacon,
     digest::{Punctuality, StepDigest},
 };
 use commonwatt_runtime::{
     Hash, Header, RuntimeCall, UncheckedExtrinsic,
-    example::{account, genesis, pair},
+    example::{account, beacon_pair, genesis, pair},
     signature::{Fingerprint, fingerprint},
     transaction::{SigningContext, sign_ed25519},
 };
@@ -61,6 +61,7 @@ impl World {
                 author: account("X"),
                 author_rank: 0,
                 winner: account("X"),
+                beacon: self.beacon_proof(),
                 punctuality: Punctuality::OnTime,
             },
             closes_at_ms: genesis().timing.closes_at_ms(Step(1)),
@@ -73,6 +74,15 @@ impl World {
         self.executor
             .build_block(&self.state(), &draft, candidates, &limits)
             .unwrap()
+    }
+
+    /// Returns X's proof for block 1.
+    fn beacon_proof(&self) -> beacon::BeaconProof {
+        let before: Option<Hash> = self
+            .executor
+            .call(&self.state(), "AuctionApi_beacon", Step(0))
+            .unwrap();
+        beacon::prove(&beacon_pair("X"), &before.unwrap(), 1)
     }
 
     fn build(&self, candidates: &[Vec<u8>]) -> Built {

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 
-use commonwatt_chain::{Chain, ChainConfig, HealthCheck, SingleValidator, Unready};
+use commonwatt_chain::{Chain, ChainConfig, HealthCheck, SessionPairs, SingleValidator, Unready};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{Quality, Step, Wh, digest::Punctuality};
 use commonwatt_runtime::{
     RuntimeCall,
-    example::{account, genesis, pair},
+    example::{beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig};
@@ -53,8 +53,12 @@ fn watched() -> Watched {
     let db = ChainDb::open(&folder.path().join("db"), config).unwrap();
     let storage = genesis().build_storage().unwrap();
     let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
-    let keys = chain.validators().unwrap().remove(0).1;
-    let agreement = SingleValidator::new(account("X"), &keys, pair("X")).unwrap();
+    let validator = chain.next_lineup().unwrap().validators.remove(0);
+    let pairs = SessionPairs {
+        vote: pair("X"),
+        beacon: beacon_pair("X"),
+    };
+    let agreement = SingleValidator::new(&validator, pairs).unwrap();
     chain.set_agreement(Arc::new(agreement));
     let chain = Arc::new(chain);
     let metrics = metrics();

@@ -1,7 +1,7 @@
 //! # JSON-RPC
 //!
 //! JSON-RPC 2.0 over HTTP and WebSocket on one port, in Substrate's methods and shapes, so that the clients
-//! written for Substrate chains work unmodified; and `energy_*` for what they do not know (PROTOCOL 10).
+//! written for Substrate chains work unmodified; and `energy_*` and `auction_*` for what they do not know (PROTOCOL 10).
 //!
 //! ## Invariants
 //! - Work on the chain runs on a bounded number of threads of its own, never on those that serve connections.
@@ -15,6 +15,7 @@
 //! to the node every request then comes from its own machine.
 
 mod arguments;
+mod auction;
 mod author;
 mod calls;
 mod chain;
@@ -40,6 +41,7 @@ mod system;
 mod transaction;
 mod types;
 
+pub use auction::{AuctionJson, BidJson, RulesJson};
 pub use chain_head::{FOLLOWS_PER_CONNECTION_MAX, OPERATIONS_MAX, PINNED_BLOCKS_MAX};
 pub use config::{ChainType, Cors, Hosts, NodeInfo, NodeRole, RpcConfig, Safety};
 pub use energy::STEPS_PER_PAGE_MAX;

@@ -20,7 +20,7 @@ use tokio::{
 use tower::{Service, ServiceBuilder};
 
 use crate::{
-    Hosts, NodeInfo, RpcConfig, RpcError, Services, author,
+    Hosts, NodeInfo, RpcConfig, RpcError, Services, auction, author,
     calls::CountCalls,
     chain, chain_head, chain_spec,
     connection::{Connection, Counted, Ledger},
@@ -184,7 +184,8 @@ fn register_all(methods: &mut Methods, node: &Node) -> Result<(), RegisterMethod
     chain_head::register(methods)?;
     chain_spec::register(methods)?;
     transaction::register(methods)?;
-    energy::register(methods)
+    energy::register(methods)?;
+    auction::register(methods)
 }
 
 fn server_config(config: &RpcConfig) -> ServerConfig {

@@ -2,12 +2,11 @@
 
 use std::{str::FromStr, time::Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use commonwatt_chain::{Agreement, SingleValidator, take_seal};
+use commonwatt_chain::{Agreement, SingleValidator, lineup_of, take_seal};
 use commonwatt_executor::Executor;
-use commonwatt_primitives::{AccountId, keys::SessionKeys};
-use commonwatt_runtime::Hash;
+use commonwatt_runtime::{Hash, apis::Lineup};
 use commonwatt_storage::{State, StateError, StoredBlock};
 use sp_runtime::traits::Header as _;
 
@@ -79,22 +78,11 @@ impl CheckBlock {
             ),
             other => other.into(),
         })?;
-        let validators: Vec<(AccountId, SessionKeys)> =
-            chain
-                .executor()
-                .call(&state, "RegistryApi_validators", ())?;
-        let [(account, keys)] = validators.as_slice() else {
-            bail!(
-                "block {number} cannot be checked: at that height the chain has {} validators, and this version knows the \
-                 agreement of one only",
-                validators.len()
-            );
-        };
-        let agreement = SingleValidator::follower(account.clone(), keys);
+        let lineup = lineup_of(chain.executor(), &state, number)?;
         let began = Instant::now();
         let extrinsics = block.body.len();
         let header = block.header.clone();
-        verify(chain.executor(), &state, &agreement, block).with_context(|| {
+        verify(chain.executor(), &state, &lineup, block).with_context(|| {
             format!(
                 "block {number} ({hash:?}) is not right: check the disk, restore the database from a copy, and tell the \
                  developers if it happens again"
@@ -113,22 +101,23 @@ impl CheckBlock {
 }
 
 /// Checks author, seal and certificate, and executes.
-fn verify(
-    executor: &Executor,
-    state: &State,
-    agreement: &SingleValidator,
-    block: StoredBlock,
-) -> Result<()> {
+fn verify(executor: &Executor, state: &State, lineup: &Lineup, block: StoredBlock) -> Result<()> {
     let StoredBlock {
         header,
         body,
         justification,
     } = block;
+    let agreement = SingleValidator::follower();
     let (number, hash) = (*header.number(), header.hash());
     let mut unsealed = header;
     let seal = take_seal(&mut unsealed)?;
-    agreement.verify_author(&unsealed, &seal)?;
-    agreement.verify_certificate(number, &hash, justification.as_deref().unwrap_or_default())?;
+    agreement.verify_author(&unsealed, &seal, lineup)?;
+    agreement.verify_certificate(
+        number,
+        &hash,
+        justification.as_deref().unwrap_or_default(),
+        lineup,
+    )?;
     executor.execute_block(state, &unsealed, &body)?;
     Ok(())
 }

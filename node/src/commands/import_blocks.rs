@@ -17,7 +17,6 @@ use crate::{
     block_stream::BlockReader,
     report::grouped,
     service::{self, Role},
-    validators::{self, Validators},
 };
 
 /// How often a long import says how far it is.
@@ -74,7 +73,6 @@ impl ImportBlocks {
         let _lock = folder.lock()?;
         let mut chain = service::open_chain(&folder, &spec, self.storage.config())?;
         service::agree(&mut chain, Role::Full)?;
-        let mut validators = chain.validators()?;
         let (best, _) = chain.best();
         ensure!(
             head.first <= best.saturating_add(1),
@@ -92,9 +90,7 @@ impl ImportBlocks {
                 Err(error) => break Err(error.into()),
             };
             let number = block.header.number;
-            let taken = follow_validators(&mut chain, &mut validators, number)
-                .and_then(|()| self.take(&chain, block, head.last, &mut progress));
-            if let Err(error) = taken {
+            if let Err(error) = self.take(&chain, block, head.last, &mut progress) {
                 break Err(error);
             }
             if told.elapsed() >= NEWS {
@@ -150,22 +146,4 @@ impl ImportBlocks {
             StatePruning::Keep(_) | StatePruning::Archive => CommitMode::bulk(),
         }
     }
-}
-
-/// Has the chain expect block `number` of the validator that its best block names, which may be new.
-fn follow_validators(chain: &mut Chain, known: &mut Validators, number: u32) -> Result<()> {
-    if number <= chain.best().0 {
-        return Ok(());
-    }
-    let now = chain.validators()?;
-    if now != *known {
-        ensure!(
-            now.len() == 1,
-            "block {number} cannot be checked: {}",
-            validators::explain_number(chain, &now)
-        );
-        service::agree(chain, Role::Full)?;
-        *known = now;
-    }
-    Ok(())
 }

@@ -17,6 +17,7 @@ use std::io::{self, Read, Write};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+pub(crate) use password::warn_if_exposed;
 pub use password::{PasswordArgs, Prompt};
 pub use store::KeystoreArgs;
 

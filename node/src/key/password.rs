@@ -108,7 +108,7 @@ fn from_file(path: &Path) -> Result<Password> {
 }
 
 /// Warns of a file with a secret that other users can read. What an orchestrator mounts often is, so it is not refused.
-pub(super) fn warn_if_exposed(path: &Path, exposure: Exposure) {
+pub(crate) fn warn_if_exposed(path: &Path, exposure: Exposure) {
     if let Exposure::Others(mode) = exposure {
         warn!(
             "other users of this machine may read the secret in {path} (mode {mode:04o}): run `chmod 600 '{path}'`",

@@ -3,6 +3,7 @@
 use crate as pallet_market_step;
 use commonwatt_primitives::{
     AccountId, Step, StepTiming,
+    beacon::BeaconProof,
     digest::{Punctuality, StepDigest},
     traits::MarketClock,
 };
@@ -54,6 +55,10 @@ fn run_block(number: u32, punctuality: Punctuality) {
         author: author.clone(),
         author_rank: 0,
         winner: author,
+        beacon: BeaconProof {
+            pre_output: [0; 32],
+            proof: [0; 64],
+        },
         punctuality,
     };
     System::reset_events();

@@ -16,7 +16,7 @@
 //! - The two meters of a storage name each other.
 //! - What a change says about sharing (beneficiary, loss, efficiency) holds from the next step on; a past
 //!   step is distributed again with what held then.
-//! - No two validators sign with the same vote key.
+//! - No two validators share a vote key or a beacon key, and there are at most `MaxValidators`.
 //! ## Not here
 //! What meters measured (`pallet-energy-token`); who gets the energy (`pallet-virtual-meter`); who makes
 //! the next block.
@@ -40,6 +40,7 @@ pub mod pallet {
     use alloc::vec::Vec;
     use commonwatt_primitives::{
         Bps, MeterId, Role, Step,
+        auction::{Validator, ValidatorRegistry},
         keys::SessionKeys,
         metering::MeterInfo,
         traits::{MarketClock, Meters as MetersT, Registrar},
@@ -59,6 +60,9 @@ pub mod pallet {
         /// Greatest number of members at one time.
         #[pallet::constant]
         type MaxMembers: Get<u32>;
+        /// Greatest number of validators at one time.
+        #[pallet::constant]
+        type MaxValidators: Get<u32>;
         /// How many former devices of a meter are remembered; the oldest is forgotten first.
         #[pallet::constant]
         type MaxPastBindings: Get<u32>;
@@ -80,12 +84,17 @@ pub mod pallet {
     /// The keys a member's, or the DSO's, validator signs with.
     #[pallet::storage]
     pub type Validators<T: Config> =
-        StorageMap<_, Blake2_128Concat, T::AccountId, SessionKeys, OptionQuery>;
+        CountedStorageMap<_, Blake2_128Concat, T::AccountId, SessionKeys, OptionQuery>;
 
     /// The validator that signs its votes with a key.
     #[pallet::storage]
     pub type VoteKeys<T: Config> =
         StorageMap<_, Blake2_128Concat, sp_core::ed25519::Public, T::AccountId, OptionQuery>;
+
+    /// The validator that evaluates the beacon with a key.
+    #[pallet::storage]
+    pub type BeaconKeys<T: Config> =
+        StorageMap<_, Blake2_128Concat, sp_core::sr25519::Public, T::AccountId, OptionQuery>;
 
     /// Every meter ever registered.
     #[pallet::storage]
@@ -169,7 +178,7 @@ pub mod pallet {
                     "genesis: each member runs at most one validator"
                 );
                 Pallet::<T>::do_set_validator(who, keys)
-                    .expect("genesis: each validator has a vote key of its own");
+                    .expect("genesis: each validator has keys of its own, within MaxValidators");
             }
             for (info, device) in &self.meters {
                 let meter = Pallet::<T>::do_add_meter(info.clone())
@@ -277,6 +286,10 @@ pub mod pallet {
         UnknownOwner,
         /// Another validator signs with this vote key: give each its own.
         VoteKeyInUse,
+        /// Another validator uses this beacon key: give each its own.
+        BeaconKeyInUse,
+        /// There is no room for another validator.
+        TooManyValidators,
         /// The account is not a cryptometer.
         NotACryptometer,
         /// The device still speaks for a meter in service: swap it, or wait until the meter's last step
@@ -349,6 +362,7 @@ pub mod pallet {
 
             Validators::<T>::remove(&who);
             VoteKeys::<T>::remove(keys.vote);
+            BeaconKeys::<T>::remove(keys.beacon);
 
             Self::deposit_event(Event::ValidatorRemoved { who });
             Ok(())
@@ -514,11 +528,22 @@ pub mod pallet {
                 VoteKeys::<T>::get(keys.vote).is_none_or(|holder| holder == *who),
                 Error::<T>::VoteKeyInUse
             );
+            ensure!(
+                BeaconKeys::<T>::get(keys.beacon).is_none_or(|holder| holder == *who),
+                Error::<T>::BeaconKeyInUse
+            );
+            let former = Validators::<T>::get(who);
+            ensure!(
+                former.is_some() || Validators::<T>::count() < T::MaxValidators::get(),
+                Error::<T>::TooManyValidators
+            );
 
-            if let Some(former) = Validators::<T>::get(who) {
+            if let Some(former) = former {
                 VoteKeys::<T>::remove(former.vote);
+                BeaconKeys::<T>::remove(former.beacon);
             }
             VoteKeys::<T>::insert(keys.vote, who);
+            BeaconKeys::<T>::insert(keys.beacon, who);
             Validators::<T>::insert(who, keys);
             Ok(())
         }
@@ -677,10 +702,24 @@ pub mod pallet {
                     "a vote key does not name its validator"
                 );
                 ensure!(
+                    BeaconKeys::<T>::get(keys.beacon) == Some(who.clone()),
+                    "a beacon key does not name its validator"
+                );
+                ensure!(
                     matches!(Roles::<T>::get(who), Some(Role::Member | Role::Dso)),
                     "a validator is neither member nor DSO"
                 );
             }
+            ensure!(
+                Validators::<T>::count() <= T::MaxValidators::get(),
+                "there are more validators than allowed"
+            );
+            let validators = Validators::<T>::iter_keys().count();
+            ensure!(
+                VoteKeys::<T>::iter_keys().count() == validators
+                    && BeaconKeys::<T>::iter_keys().count() == validators,
+                "a key names a validator that does not use it"
+            );
             Ok(())
         }
     }
@@ -702,11 +741,6 @@ pub mod pallet {
         pub fn device_of(meter: MeterId) -> Option<T::AccountId> {
             DeviceOf::<T>::get(meter)
         }
-
-        /// Returns whether an account runs a validator.
-        pub fn is_validator(who: &T::AccountId) -> bool {
-            Validators::<T>::contains_key(who)
-        }
     }
 
     #[pallet::hooks]
@@ -720,6 +754,26 @@ pub mod pallet {
     impl<T: Config> Registrar<T::AccountId> for Pallet<T> {
         fn role_of(who: &T::AccountId) -> Option<Role> {
             Roles::<T>::get(who)
+        }
+    }
+
+    impl<T: Config> ValidatorRegistry<T::AccountId> for Pallet<T> {
+        fn validators() -> Vec<Validator<T::AccountId>> {
+            Validators::<T>::iter()
+                .map(|(account, keys)| Validator { account, keys })
+                .collect()
+        }
+
+        fn is_validator(who: &T::AccountId) -> bool {
+            Validators::<T>::contains_key(who)
+        }
+
+        fn replace_keys(who: &T::AccountId, keys: &SessionKeys) -> DispatchResult {
+            ensure!(
+                Validators::<T>::contains_key(who),
+                Error::<T>::NotRegistered
+            );
+            Self::do_set_validator(who, keys)
         }
     }
 

@@ -4,6 +4,7 @@ use crate as pallet_registry;
 use crate::{EnsureDso, Error, Event, Pallet, types::MeterChange};
 use commonwatt_primitives::{
     Bps, MeterClass, MeterId, MeterKind, Month, Role, Step,
+    auction::ValidatorRegistry as _,
     keys::SessionKeys,
     metering::MeterInfo,
     traits::{MarketClock, Meters as _, Registrar as _},
@@ -59,6 +60,7 @@ impl pallet_registry::Config for Test {
     type Clock = Clock;
     type MaxMeters = ConstU32<3>;
     type MaxMembers = ConstU32<3>;
+    type MaxValidators = ConstU32<2>;
     type MaxPastBindings = ConstU32<2>;
     type WeightInfo = ();
 }
@@ -521,6 +523,72 @@ fn no_two_validators_sign_with_the_same_vote_key() {
         assert_ok!(Registry::remove_validator(dso(), ANNE));
         assert_ok!(Registry::register_validator(dso(), DSO, keys()));
     });
+}
+
+#[test]
+fn no_two_validators_share_a_beacon_key() {
+    test(|| {
+        assert_ok!(Registry::register_validator(dso(), ANNE, keys()));
+        let other = SessionKeys {
+            vote: sp_core::ed25519::Public::from_raw([3; 32]),
+            ..keys()
+        };
+        assert_noop!(
+            Registry::register_validator(dso(), DSO, other.clone()),
+            Error::<Test>::BeaconKeyInUse
+        );
+        assert_ok!(Registry::register_validator(dso(), ANNE, numbered_keys(4)));
+        assert_ok!(Registry::register_validator(dso(), DSO, other));
+        assert_ok!(Pallet::<Test>::do_try_state());
+    });
+}
+
+#[test]
+fn validators_are_bounded() {
+    test(|| {
+        assert_ok!(Registry::register_member(dso(), BOB));
+        assert_ok!(Registry::register_validator(dso(), ANNE, numbered_keys(1)));
+        assert_ok!(Registry::register_validator(dso(), DSO, numbered_keys(2)));
+        assert_noop!(
+            Registry::register_validator(dso(), BOB, numbered_keys(3)),
+            Error::<Test>::TooManyValidators
+        );
+        // Those who are registered may change their keys.
+        assert_ok!(Registry::register_validator(dso(), ANNE, numbered_keys(3)));
+        assert_ok!(Registry::remove_validator(dso(), DSO));
+        assert_ok!(Registry::register_validator(dso(), BOB, numbered_keys(2)));
+        assert_ok!(Pallet::<Test>::do_try_state());
+    });
+}
+
+#[test]
+fn only_a_registered_validator_replaces_its_keys() {
+    test(|| {
+        assert_noop!(
+            Registry::replace_keys(&ANNE, &keys()),
+            Error::<Test>::NotRegistered
+        );
+        assert_ok!(Registry::register_validator(dso(), ANNE, keys()));
+        assert_ok!(Registry::register_validator(dso(), DSO, numbered_keys(5)));
+        assert_noop!(
+            Registry::replace_keys(&ANNE, &numbered_keys(5)),
+            Error::<Test>::VoteKeyInUse
+        );
+        assert_ok!(Registry::replace_keys(&ANNE, &numbered_keys(6)));
+        let validators = Registry::validators();
+        assert_eq!(validators.len(), 2);
+        let anne = validators.iter().find(|one| one.account == ANNE).unwrap();
+        assert_eq!(anne.keys, numbered_keys(6));
+        assert!(Registry::is_validator(&ANNE) && !Registry::is_validator(&BOB));
+        assert_ok!(Pallet::<Test>::do_try_state());
+    });
+}
+
+fn numbered_keys(number: u8) -> SessionKeys {
+    SessionKeys {
+        vote: sp_core::ed25519::Public::from_raw([number; 32]),
+        beacon: sp_core::sr25519::Public::from_raw([number; 32]),
+    }
 }
 
 #[test]

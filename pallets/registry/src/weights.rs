@@ -37,7 +37,7 @@ impl<T: frame_system::Config> WeightInfo for NativeWeight<T> {
     }
 
     fn register_validator() -> Weight {
-        CALL + T::DbWeight::get().reads_writes(3, 3)
+        CALL + T::DbWeight::get().reads_writes(5, 6)
     }
 
     fn commission_meter() -> Weight {

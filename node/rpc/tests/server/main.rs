@@ -3,6 +3,7 @@
 // The lint knows test functions, but not the helpers of tests.
 #![allow(clippy::unwrap_used)]
 
+mod auction;
 mod bounds;
 mod chain;
 mod chain_head;

@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use commonwatt_chain::{Authored, Chain, ChainConfig, SingleValidator};
+use commonwatt_chain::{Authored, Chain, ChainConfig, SessionPairs, SingleValidator};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{Quality, Step, StepTiming, Wh, digest::Punctuality};
 use commonwatt_rpc::{ChainType, NodeInfo, NodeRole, RpcConfig, RpcServer, Services, start_with};
 use commonwatt_runtime::{
     RuntimeCall,
-    example::{account, genesis, pair},
+    example::{beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DbConfig, StatePruning};
@@ -77,11 +77,15 @@ impl TestNode {
         let db =
             ChainDb::open(&folder.path().join("db"), db_config).expect("an empty folder opens");
         let genesis = genesis();
-        let keys = genesis.validators[0].keys.clone();
         let storage = genesis.build_storage().expect("the example is valid");
         let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default())
             .expect("an empty database opens");
-        let agreement = SingleValidator::new(account("X"), &keys, pair("X")).expect("X's own key");
+        let lineup = chain.next_lineup().expect("block 1 has its author");
+        let pairs = SessionPairs {
+            vote: pair("X"),
+            beacon: beacon_pair("X"),
+        };
+        let agreement = SingleValidator::new(&lineup.validators[0], pairs).expect("X's own keys");
         chain.set_agreement(Arc::new(agreement));
         let chain = Arc::new(chain);
         let server = start_with(chain.clone(), info(), config, services)
