@@ -91,17 +91,51 @@ pub fn compute_seed(before: &Hash, output: &BeaconOutput) -> Hash {
 }
 
 /// Evaluates the function for block `height` with an author's beacon key.
+///
+/// As `sp-core` does, but that the proof's nonce follows from key and input alone, as in ed25519: the same
+/// blocks made again are the same to the last byte, since headers hold proofs.
 #[cfg(feature = "std")]
 pub fn prove(pair: &sp_core::sr25519::Pair, before: &Hash, height: BlockNumber) -> BeaconProof {
-    use sp_core::crypto::VrfSecret;
+    use schnorrkel::{Keypair, context::attach_rng};
 
-    let data = VrfSignData::new(compute_input(before, height));
-    let signature = pair.vrf_sign(&data);
+    let keypair: &Keypair = pair.as_ref();
+    let evaluated = keypair.vrf_create_hash(compute_input(before, height).0);
+    // What `sp-core` takes for the proof when nothing is signed beside the input.
+    let proven = attach_rng(VrfTranscript::new(b"VRF", &[]).0, NoRandomness);
+    let (proof, _) = keypair.dleq_proove(proven, &evaluated, true);
     BeaconProof {
-        pre_output: signature.pre_output.0.to_bytes(),
-        proof: signature.proof.0.to_bytes(),
+        pre_output: evaluated.to_preout().to_bytes(),
+        proof: proof.to_bytes(),
     }
 }
+
+/// Adds nothing to a nonce that the secret key and the input determine already.
+#[cfg(feature = "std")]
+struct NoRandomness;
+
+#[cfg(feature = "std")]
+impl rand_core::RngCore for NoRandomness {
+    fn next_u32(&mut self) -> u32 {
+        0
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        0
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+/// Only where the caller's secret makes the nonce unpredictable.
+#[cfg(feature = "std")]
+impl rand_core::CryptoRng for NoRandomness {}
 
 fn compute_input(before: &Hash, height: BlockNumber) -> VrfTranscript {
     VrfTranscript::new(
@@ -132,9 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn an_output_is_unique_though_proofs_are_not() {
+    fn a_proof_made_again_is_the_same() {
         let before = Hash::repeat_byte(7);
-        let (one, other) = (prove(&pair(1), &before, 5), prove(&pair(1), &before, 5));
+        let one = prove(&pair(1), &before, 5);
+        assert_eq!(one, prove(&pair(1), &before, 5));
+        assert_ne!(one.proof, prove(&pair(1), &before, 6).proof);
+        assert_ne!(one.proof, prove(&pair(2), &before, 5).proof);
+    }
+
+    #[test]
+    fn an_output_is_unique_though_proofs_are_not() {
+        use sp_core::crypto::VrfSecret;
+        let before = Hash::repeat_byte(7);
+        // With randomness in its nonce.
+        let signature = pair(1).vrf_sign(&VrfSignData::new(compute_input(&before, 5)));
+        let other = BeaconProof {
+            pre_output: signature.pre_output.0.to_bytes(),
+            proof: signature.proof.0.to_bytes(),
+        };
+        let one = prove(&pair(1), &before, 5);
+        assert_ne!(one.proof, other.proof);
         let key = pair(1).public();
         let output = Schnorrkel::verify(&key, &before, 5, &one);
         assert!(output.is_some());
