@@ -232,10 +232,12 @@ fn a_declaration_of_a_member_is_evaluated_when_its_period_is_over() {
     let calls = vec![("V1".to_owned(), call.into())];
     let (_, results) = story.make_block(0, Punctuality::OnTime, calls);
     assert_eq!(results, [Ok(())]);
+    let declared = |story: &mut Story| story.ask(|| Reputation::declaration(1, &account("V1")));
+    assert!(declared(&mut story).is_some());
     while story.go_on().height.0 < 2 * period {}
+    assert!(declared(&mut story).is_none());
+    // A promise of nothing gains nothing.
     let info = story.ask(|| Reputation::reputation_info(&account("V1")));
-    assert_eq!(info.delivery, pallet_reputation::Score::ONE);
-    let info = story.ask(|| Reputation::reputation_info(&account("V0")));
     assert_eq!(info.delivery, pallet_reputation::Score(0));
 }
 
