@@ -1,6 +1,7 @@
 //! The validator's keystore, lent to JSON-RPC: its keys are made and looked for while the node runs.
 //!
-//! The node itself goes on signing with the key that the chain knew it by when it started.
+//! The node itself signs with the keys that were there when it started: those that are made meanwhile need a restart before
+//! they act.
 
 use std::sync::Arc;
 

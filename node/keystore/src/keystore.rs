@@ -398,17 +398,13 @@ impl Keystore {
         &self,
         keys: &SessionKeys,
     ) -> Result<(VotePair, BeaconPair), KeystoreError> {
-        let vote = self.session_vote_pair(keys)?;
+        let vote = self
+            .vote_pair(&keys.vote)?
+            .ok_or_else(|| self.missing(Purpose::Vote, keys.vote.0))?;
         let beacon = self
             .beacon_pair(&keys.beacon)?
             .ok_or_else(|| self.missing(Purpose::Beacon, keys.beacon.0))?;
         Ok((vote, beacon))
-    }
-
-    /// Returns the vote key that the chain knows a validator by; an error says what to do when it is missing.
-    pub fn session_vote_pair(&self, keys: &SessionKeys) -> Result<VotePair, KeystoreError> {
-        self.vote_pair(&keys.vote)?
-            .ok_or_else(|| self.missing(Purpose::Vote, keys.vote.0))
     }
 
     fn missing(&self, purpose: Purpose, public: [u8; 32]) -> KeystoreError {

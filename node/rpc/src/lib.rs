@@ -21,6 +21,7 @@ mod calls;
 mod chain;
 mod chain_head;
 mod chain_spec;
+mod clock;
 mod config;
 mod connection;
 mod corrections;

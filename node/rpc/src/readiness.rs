@@ -3,12 +3,13 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use commonwatt_chain::HealthCheck;
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
 use tower::{BoxError, Layer, Service};
+
+use crate::clock::now_ms;
 
 /// Where readiness is asked for.
 const PATH: &str = "/health/readiness";
@@ -67,11 +68,7 @@ where
 }
 
 fn answer(check: &HealthCheck) -> HttpResponse {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let (status, text) = match check.verify_ready(now_ms) {
+    let (status, text) = match check.verify_ready(now_ms()) {
         Ok(()) => (200, "ready\n".to_owned()),
         Err(reason) => (503, format!("{reason}\n")),
     };

@@ -1,7 +1,5 @@
 //! `system_*`: the node itself.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use commonwatt_executor::decode_extrinsic;
 use jsonrpsee::server::RegisterMethodError;
 use serde_json::{Map, Value};
@@ -9,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     ChainType, NodeRole, PeerInfo,
     arguments::Arguments,
+    clock::now_ms,
     error::{Answer, Fault},
     methods::{Methods, Node},
     types::{Account, Bytes, Health, SyncState},
@@ -118,12 +117,7 @@ fn health(node: &Node) -> Health {
 fn sync_state(node: &Node, _: Arguments) -> Answer<SyncState> {
     let (best, _) = node.chain.best();
     let highest = if node.chain.is_catching_up() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now_ms = now.map_or(0, |since| since.as_millis());
-        let open = node
-            .chain
-            .timing()?
-            .step_at(u64::try_from(now_ms).unwrap_or(u64::MAX));
+        let open = node.chain.timing()?.step_at(now_ms());
         open.0.saturating_sub(1).max(best)
     } else {
         best
