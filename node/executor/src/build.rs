@@ -14,9 +14,8 @@ use sp_runtime::{
     traits::{BlakeTwo256, Header as _},
     transaction_validity::{InvalidTransaction, TransactionValidityError},
 };
-use sp_state_machine::OverlayedChanges;
 
-use crate::{BlockChanges, ExecutionError, Executor, decode_extrinsic};
+use crate::{BlockChanges, ExecutionError, Executor, decode_extrinsic, overlay::Overlay};
 
 /// What a block is built on and for.
 #[derive(Clone, Debug)]
@@ -143,7 +142,7 @@ impl Executor {
         limits: &BuildLimits<'_>,
         panicking: &BTreeMap<usize, String>,
     ) -> Result<Attempt, ExecutionError> {
-        let mut overlay = OverlayedChanges::default();
+        let mut overlay = Overlay::default();
         let mut assembly = Assembly::default();
         let header = Header::new(
             draft.parent.number().saturating_add(1),

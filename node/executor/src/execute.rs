@@ -1,18 +1,22 @@
 //! Calls, validation, genesis, and executing a block that somebody made.
 
 use codec::{Decode, DecodeAll, Encode};
-use commonwatt_runtime::{Block, Hash, Header, Nonce, UncheckedExtrinsic, api};
+use commonwatt_runtime::{Hash, Header, Nonce, UncheckedExtrinsic, api};
 use commonwatt_storage::State;
 use sp_core::storage::Storage;
 use sp_runtime::{
-    StateVersion,
-    traits::{BlakeTwo256, Block as _, Hash as _, Header as _},
+    OpaqueExtrinsic, StateVersion,
+    generic::LazyBlock,
+    traits::{BlakeTwo256, Hash as _, Header as _},
     transaction_validity::{TransactionSource, TransactionValidity},
 };
-use sp_state_machine::{Backend, OverlayedChanges, TrieBackendBuilder};
+use sp_state_machine::{Backend, TrieBackendBuilder};
 use sp_trie::PrefixedMemoryDB;
 
-use crate::{CallError, ExecutionError, Executor, decode::check_arguments, decode_extrinsic};
+use crate::{
+    CallError, ExecutionError, Executor, decode::check_arguments, decode_extrinsic,
+    overlay::Overlay,
+};
 
 /// What executing a block changed.
 pub struct BlockChanges {
@@ -67,7 +71,7 @@ impl Executor {
             function: function.to_owned(),
             reason,
         })?;
-        let mut overlay = OverlayedChanges::default();
+        let mut overlay = Overlay::default();
         self.run(state, &mut overlay, || api::dispatch(function, arguments))
             .map_err(|reason| CallError::Panicked {
                 function: function.to_owned(),
@@ -99,7 +103,7 @@ impl Executor {
         source: TransactionSource,
         transaction: UncheckedExtrinsic,
     ) -> Result<TransactionValidity, String> {
-        let mut overlay = OverlayedChanges::default();
+        let mut overlay = Overlay::default();
         self.run(state, &mut overlay, || {
             commonwatt_runtime::Executive::validate_transaction(source, transaction, parent)
         })
@@ -127,14 +131,20 @@ impl Executor {
             .iter()
             .enumerate()
             .map(|(index, bytes)| {
+                // Checked here to a depth that the stack holds; the runtime decodes them again, one by one.
                 decode_extrinsic(bytes)
+                    .and_then(|_| {
+                        OpaqueExtrinsic::decode_all(&mut &bytes[..])
+                            .map_err(|error| error.to_string())
+                    })
                     .map_err(|reason| ExecutionError::UndecodableExtrinsic { index, reason })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let block = Block::new(header.clone(), extrinsics);
-        let mut overlay = OverlayedChanges::default();
+        let mut block = LazyBlock::<Header, UncheckedExtrinsic>::new(header.clone(), Vec::new());
+        block.extrinsics = extrinsics;
+        let mut overlay = Overlay::default();
         self.run(parent_state, &mut overlay, || {
-            commonwatt_runtime::Executive::execute_block(block.into());
+            commonwatt_runtime::Executive::execute_block(block);
         })
         .map_err(ExecutionError::Rejected)?;
         let changes = Self::drain(parent_state, &mut overlay)?;
@@ -149,15 +159,10 @@ impl Executor {
 
     pub(crate) fn drain(
         state: &State,
-        overlay: &mut OverlayedChanges<BlakeTwo256>,
+        overlay: &mut Overlay,
     ) -> Result<BlockChanges, ExecutionError> {
-        let changes = overlay
-            .drain_storage_changes(state, STATE_VERSION)
-            .map_err(|error| ExecutionError::State(error.to_string()))?;
-        Ok(BlockChanges {
-            nodes: changes.transaction,
-            storage: changes.main_storage_changes,
-            state_root: changes.transaction_storage_root,
-        })
+        overlay
+            .drain(state, STATE_VERSION)
+            .map_err(|error| ExecutionError::State(error.to_string()))
     }
 }

@@ -16,6 +16,7 @@ mod decode;
 mod error;
 mod execute;
 mod native;
+mod overlay;
 mod preverify;
 
 pub use build::{BlockDraft, BuildLimits, Built, Candidate, Outcome, extrinsic_hash};

@@ -8,11 +8,12 @@ use std::{
 };
 
 use commonwatt_storage::State;
-use sp_externalities::{Extensions, set_and_run_with_externalities};
-use sp_runtime::traits::BlakeTwo256;
-use sp_state_machine::{Ext, OverlayedChanges};
+use sp_externalities::set_and_run_with_externalities;
 
-use crate::Executor;
+use crate::{
+    Executor,
+    overlay::{Environment, Overlay},
+};
 
 thread_local! {
     /// How many borders this thread is inside of; panics there are expected.
@@ -55,7 +56,7 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 }
 
 /// What the externalities say when the state below them cannot be read.
-const STATE_FAILURE: &str = "Externalities not allowed to fail within runtime";
+pub(crate) const STATE_FAILURE: &str = "Externalities not allowed to fail within runtime";
 
 /// Returns whether the runtime panicked because the state could not be read, as when it was discarded meanwhile:
 /// that says nothing about what was executed on it.
@@ -86,11 +87,13 @@ impl Executor {
     pub(crate) fn run<Output>(
         &self,
         state: &State,
-        overlay: &mut OverlayedChanges<BlakeTwo256>,
+        overlay: &mut Overlay,
         task: impl FnOnce() -> Output,
     ) -> Result<Output, String> {
-        let mut extensions = Extensions::default();
-        let mut externalities = Ext::new(overlay, state, Some(&mut extensions));
+        let mut externalities = Environment {
+            overlay,
+            backend: state,
+        };
         let _border = Border::enter();
         panic::catch_unwind(AssertUnwindSafe(|| {
             self.signatures
