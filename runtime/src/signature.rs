@@ -6,10 +6,11 @@
 //! the hash of signer, signature and message together; a signature that is not remembered is verified here
 //! and now, so the answer never depends on the memory.
 
-use std::{cell::RefCell, collections::HashSet, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use blake2::{Blake2b, Digest, digest::consts::U32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use hashbrown::HashSet;
 use parking_lot::RwLock;
 use scale_info::TypeInfo;
 use sp_runtime::{

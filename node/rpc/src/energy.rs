@@ -19,7 +19,6 @@ use pallet_energy_token::Reading;
 use pallet_virtual_meter::{
     AgreementInfo, Lots, MonthTotal, StepSummaries, StepSummary, Trace, Vgm, VgmEntry,
 };
-use sp_state_machine::prove_read;
 
 use crate::{
     arguments::Arguments,
@@ -146,7 +145,7 @@ fn trace(node: &Node, mut arguments: Arguments) -> Answer<Option<TracedAt>> {
         Vgm::<Runtime>::hashed_key_for(step, &member),
         Lots::<Runtime>::hashed_key_for(step),
     ];
-    let nodes = prove_read(state, keys.iter()).map_err(unreadable)?;
+    let nodes = state.prove(keys.iter()).map_err(unreadable)?;
     let [summary, entry, lots] = keys.map(Bytes);
     Ok(Some(TracedAt {
         trace: TraceJson::from(trace),

@@ -11,7 +11,7 @@ use jsonrpsee::{
 };
 use sp_core::OpaqueMetadata;
 use sp_runtime::traits::{BlakeTwo256, Hash as _};
-use sp_state_machine::{Backend, IterArgs, prove_read};
+use sp_state_machine::{Backend, IterArgs};
 use sp_version::RuntimeVersion;
 
 use crate::{
@@ -270,7 +270,7 @@ fn read_proof(node: &Node, mut arguments: Arguments) -> Answer<ReadProof> {
     verify_query(&keys)?;
     let state = node.chain.state(Some(at))?;
     let keys = keys.iter().map(|key| &key.0[..]);
-    let proof = prove_read(state, keys).map_err(unreadable)?;
+    let proof = state.prove(keys).map_err(unreadable)?;
     Ok(ReadProof {
         at,
         proof: proof.into_iter_nodes().map(Bytes).collect(),

@@ -15,10 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use sp_core::H256;
 use sp_runtime::traits::BlakeTwo256;
 use sp_state_machine::TrieBackendBuilder;
-use sp_trie::{
-    PrefixedMemoryDB,
-    cache::{CacheSize, LocalTrieCache, SharedTrieCache},
-};
+use sp_trie::PrefixedMemoryDB;
 
 use crate::{
     commit::write_genesis,
@@ -26,6 +23,7 @@ use crate::{
     folder::{DatabaseKind, Folder, find_kind, measure_disk_usage},
     group::{Group, GroupBlock},
     integrity::{verify_progress, verify_tail},
+    nodes::{NodeCache, StateNodes},
     pruning::{Pruning, StatePruning},
     redb_store::RedbStore,
     sled_store::SledStore,
@@ -268,7 +266,7 @@ impl Shared {
 pub struct ChainDb {
     pub(crate) shared: Arc<Shared>,
     pub(crate) writer: Mutex<Writer>,
-    trie_cache: SharedTrieCache<BlakeTwo256>,
+    nodes: Arc<NodeCache>,
     pub(crate) pruning: StatePruning,
 }
 
@@ -402,7 +400,7 @@ impl ChainDb {
         Ok(Self {
             shared: Arc::new(shared),
             writer: Mutex::new(Writer::default()),
-            trie_cache: SharedTrieCache::new(CacheSize::new(trie_cache_bytes), None),
+            nodes: Arc::new(NodeCache::new(trie_cache_bytes)),
             pruning,
         })
     }
@@ -590,21 +588,21 @@ impl ChainDb {
     /// Gives access to the state after a block, for queries: whatever they touch, they take little
     /// room in the shared cache.
     pub fn state_at(&self, hash: &H256) -> Result<State, StateError> {
-        let cache = self.trie_cache.local_cache_untrusted();
-        self.open_state(hash, cache, Remembering::OnlyLook)
+        let nodes = StateNodes::querying(Arc::clone(&self.nodes));
+        self.open_state(hash, nodes, Remembering::OnlyLook)
     }
 
     /// Gives access to the state after a block, for building and importing its child: everything it touches
     /// stays cached for the next block.
     pub fn working_state_at(&self, hash: &H256) -> Result<State, StateError> {
-        let cache = self.trie_cache.local_cache_trusted();
-        self.open_state(hash, cache, Remembering::Remember)
+        let nodes = StateNodes::working(Arc::clone(&self.nodes));
+        self.open_state(hash, nodes, Remembering::Remember)
     }
 
     fn open_state(
         &self,
         hash: &H256,
-        cache: LocalTrieCache<BlakeTwo256>,
+        nodes: StateNodes,
         remembering: Remembering,
     ) -> Result<State, StateError> {
         let header = self
@@ -620,13 +618,13 @@ impl ChainDb {
             });
         }
         let storage = StateStorage::new(Arc::clone(&self.shared), header.number, *hash);
-        let trie = TrieBackendBuilder::new_with_cache(storage, header.state_root, cache).build();
+        let trie = TrieBackendBuilder::new_with_cache(storage, header.state_root, nodes).build();
         Ok(State::new(trie, Arc::clone(&self.shared), remembering))
     }
 
     /// Returns how much memory decoded parts of the state take, in bytes.
     pub fn state_cache_bytes(&self) -> usize {
-        self.trie_cache.used_memory_size()
+        self.nodes.bytes()
     }
 
     /// Returns the bytes that the database folder occupies on disk.

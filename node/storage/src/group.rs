@@ -1,7 +1,6 @@
 //! Consecutive blocks that go to disk together, readable meanwhile.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
-
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 use sp_core::H256;
 use sp_runtime::traits::BlakeTwo256;
 use sp_trie::PrefixedMemoryDB;

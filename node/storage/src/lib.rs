@@ -24,6 +24,7 @@ mod error;
 mod folder;
 mod group;
 mod integrity;
+mod nodes;
 mod pruning;
 mod record;
 mod redb_store;

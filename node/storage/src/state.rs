@@ -10,14 +10,14 @@ use sp_core::{
 use sp_runtime::traits::BlakeTwo256;
 use sp_state_machine::{
     Backend, BackendTransaction, DefaultError, IterArgs, StateMachineStats, StorageIterator,
-    StorageKey, StorageValue, TrieBackend, TrieBackendStorage, UsageInfo, backend::AsTrieBackend,
+    StorageKey, StorageValue, TrieBackend, TrieBackendBuilder, TrieBackendStorage, UsageInfo,
 };
-use sp_trie::MerkleValue;
+use sp_trie::{MerkleValue, StorageProof, cache::LocalTrieCache, recorder::Recorder};
 
-use crate::{chain::Shared, store::Column};
+use crate::{chain::Shared, nodes::StateNodes, store::Column};
 
 /// The trie of a state.
-type Trie = TrieBackend<StateStorage, BlakeTwo256>;
+type Trie = TrieBackend<StateStorage, BlakeTwo256, StateNodes>;
 
 /// The state after one block, ready for reading, execution and proofs.
 ///
@@ -51,19 +51,29 @@ impl State {
     pub fn root(&self) -> &H256 {
         self.trie.root()
     }
+
+    /// Returns the trie nodes that show what the state holds under `keys`, or that it holds nothing there.
+    pub fn prove<Key: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<StorageProof, DefaultError> {
+        // Without the cache, so that every node of the way is recorded.
+        let recording = TrieBackendBuilder::wrap(&self.trie)
+            .with_optional_cache(None::<LocalTrieCache<BlakeTwo256>>)
+            .with_recorder(Recorder::default())
+            .build();
+        for key in keys {
+            recording.storage(key.as_ref())?;
+        }
+        Ok(recording
+            .extract_proof()
+            .expect("a recorder was given above"))
+    }
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("State").field(self.root()).finish()
-    }
-}
-
-impl AsTrieBackend<BlakeTwo256> for State {
-    type TrieBackendStorage = StateStorage;
-
-    fn as_trie_backend(&self) -> &Trie {
-        &self.trie
     }
 }
 

@@ -7,8 +7,7 @@
 //! - The cache is of one state at a time. Asked for another it knows nothing.
 //! - What it says of a key is what the trie of its state says.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use sp_core::H256;
 
