@@ -309,10 +309,14 @@ impl Chain {
     /// Verifies signatures ahead, on all cores, so that taking the transactions in is faster. Changes
     /// nothing else.
     pub fn preverify<Bytes: AsRef<[u8]> + Sync>(&self, extrinsics: &[Bytes]) {
-        let next = self.best().0.saturating_add(1);
+        self.preverify_for(self.best().0.saturating_add(1), extrinsics);
+    }
+
+    /// Verifies ahead the signatures of what is to be in block `number`.
+    fn preverify_for<Bytes: AsRef<[u8]> + Sync>(&self, number: u32, extrinsics: &[Bytes]) {
         self.executor
-            .preverify(extrinsics, self.genesis_hash, next, |number| {
-                self.db.hash_of(number).ok().flatten()
+            .preverify(extrinsics, self.genesis_hash, number, |birth| {
+                self.db.hash_of(birth).ok().flatten()
             });
     }
 
@@ -397,6 +401,16 @@ impl Chain {
     /// Checks a block that somebody made: parent, author, seal, certificate and every extrinsic; then stores and
     /// announces it.
     pub fn import(&self, block: StoredBlock, mode: CommitMode) -> Result<Hash, ChainError> {
+        self.import_block(block, mode, false)
+    }
+
+    /// `is_verified` says that the signatures were verified ahead.
+    fn import_block(
+        &self,
+        block: StoredBlock,
+        mode: CommitMode,
+        is_verified: bool,
+    ) -> Result<Hash, ChainError> {
         let _one_at_a_time = self.writing.lock();
         let StoredBlock {
             header,
@@ -427,7 +441,9 @@ impl Chain {
         let certificate = justification.as_deref().unwrap_or_default();
         agreement.verify_certificate(number, &hash, certificate, &lineup)?;
         let began = Instant::now();
-        self.preverify(&body);
+        if !is_verified {
+            self.preverify(&body);
+        }
         let changes = self.executor.execute_block(&state, &unsealed, &body)?;
         drop(state);
         self.observe(Observed::Executed {
@@ -455,13 +471,16 @@ impl Chain {
         let mut blocks = blocks.into_iter();
         let mut imported = 0u32;
         let mut upcoming = blocks.next();
+        if let Some(first) = &upcoming {
+            self.preverify(&first.body);
+        }
         while let Some(block) = upcoming {
             upcoming = blocks.next();
             rayon::in_place_scope(|scope| {
                 if let Some(next) = &upcoming {
-                    scope.spawn(|_| self.preverify(&next.body));
+                    scope.spawn(|_| self.preverify_for(*next.header.number(), &next.body));
                 }
-                self.import(block, mode)
+                self.import_block(block, mode, true)
             })?;
             imported = imported.saturating_add(1);
         }
