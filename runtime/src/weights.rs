@@ -3,8 +3,11 @@
 //! A weight's reference time is picoseconds on one core of a small machine. The state is a native trie in the
 //! same process, so reads and writes cost far less than the figures FRAME brings along for wasm on RocksDB.
 
+use std::sync::LazyLock;
+
 use frame_support::{
     parameter_types,
+    traits::Get,
     weights::{
         RuntimeDbWeight, Weight,
         constants::{
@@ -34,20 +37,6 @@ parameter_types! {
         write: 10 * WEIGHT_REF_TIME_PER_MICROS,
     };
     /// A tenth of a block is kept free for operational calls: corrections of readings.
-    pub Weights: BlockWeights = BlockWeights::builder()
-        .base_block(BLOCK_BASE)
-        .for_class(frame_support::dispatch::DispatchClass::all(), |class| {
-            class.base_extrinsic = EXTRINSIC_BASE;
-        })
-        .for_class(frame_support::dispatch::DispatchClass::Normal, |class| {
-            class.max_total = Some(Perbill::from_percent(90) * BLOCK_TIME_MAX);
-        })
-        .for_class(frame_support::dispatch::DispatchClass::Operational, |class| {
-            class.max_total = Some(BLOCK_TIME_MAX);
-            class.reserved = Some(Perbill::from_percent(10) * BLOCK_TIME_MAX);
-        })
-        .avg_block_initialization(Perbill::from_percent(10))
-        .build_or_panic();
     /// Body length by class.
     pub Length: BlockLength =
         BlockLength::builder()
@@ -56,6 +45,36 @@ parameter_types! {
                 *max = Perbill::from_percent(90) * BLOCK_LENGTH_MAX;
             })
             .build();
+}
+
+/// Execution by class. FRAME asks ten times for each extrinsic, so it is put together once.
+pub struct Weights;
+
+impl Get<BlockWeights> for Weights {
+    fn get() -> BlockWeights {
+        static WEIGHTS: LazyLock<BlockWeights> = LazyLock::new(build_weights);
+        WEIGHTS.clone()
+    }
+}
+
+fn build_weights() -> BlockWeights {
+    BlockWeights::builder()
+        .base_block(BLOCK_BASE)
+        .for_class(frame_support::dispatch::DispatchClass::all(), |class| {
+            class.base_extrinsic = EXTRINSIC_BASE;
+        })
+        .for_class(frame_support::dispatch::DispatchClass::Normal, |class| {
+            class.max_total = Some(Perbill::from_percent(90) * BLOCK_TIME_MAX);
+        })
+        .for_class(
+            frame_support::dispatch::DispatchClass::Operational,
+            |class| {
+                class.max_total = Some(BLOCK_TIME_MAX);
+                class.reserved = Some(Perbill::from_percent(10) * BLOCK_TIME_MAX);
+            },
+        )
+        .avg_block_initialization(Perbill::from_percent(10))
+        .build_or_panic()
 }
 
 /// Weights of FRAME's transaction extensions, measured on the native trie.
