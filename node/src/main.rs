@@ -3,6 +3,11 @@
 use std::process::ExitCode;
 
 use commonwatt::cli::Cli;
+use mimalloc::MiMalloc;
+
+/// The runtime allocates for each access to the state; this one is quicker at it than the system's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match Cli::of_process().run() {

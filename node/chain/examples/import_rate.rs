@@ -8,8 +8,11 @@
 //! report four readings in one transaction, counted as four. `durable` has each block on disk before the next
 //! begins, as a node has that follows the chain; `bulk` is how history is synchronised and files are imported:
 //! blocks go to disk in groups, all of them before the time is taken.
+//!
+//! The times of the cores are Linux's count of what the process used, which other processes disturb less than the
+//! clock.
 
-use std::{env, path::Path, sync::Arc, time::Instant};
+use std::{env, fs, path::Path, sync::Arc, time::Instant};
 
 use commonwatt_chain::{Chain, ChainConfig, SessionPairs, SingleValidator};
 use commonwatt_executor::{BuildLimits, Executor};
@@ -21,15 +24,23 @@ use commonwatt_runtime::{
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
+use mimalloc::MiMalloc;
 use pallet_energy_token::{Call, Measurement, Report};
 use rayon::prelude::*;
 use sp_core::{Pair, ed25519};
 use sp_runtime::{MultiSignature, traits::Verify, transaction_validity::TransactionSource};
 
+/// As in the node.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 /// Readings in a transaction of the `batch` run: one on time, three corrections of the steps before.
 const READINGS_IN_BATCH: u64 = 4;
 
 fn main() {
+    // As in the node, whose log leaves FRAME's spans round every access to the state out.
+    tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::default())
+        .expect("the first and only one");
     let argument = |position: usize| env::args().nth(position);
     let device_count: u32 =
         argument(1).map_or(10_000, |text| text.parse().expect("a number of devices"));
@@ -56,13 +67,14 @@ fn main() {
         * u64::from(block_count)
         * if in_batches { READINGS_IN_BATCH } else { 1 };
 
-    let began = Instant::now();
+    let (began, thread_before, process_before) = (Instant::now(), thread_s(), process_s());
     let imported = importer
         .import_all(blocks, mode)
         .expect("the blocks are good");
     importer.db().flush().expect("the disk is good");
     assert_eq!(imported, block_count, "every block was imported");
     let import_s = began.elapsed().as_secs_f64();
+    let (thread_s, process_s) = (thread_s() - thread_before, process_s() - process_before);
     let signatures = u64::from(device_count) * u64::from(block_count);
     let verify_s = verify_alone(&devices, signatures);
 
@@ -73,11 +85,36 @@ fn main() {
         "  import          {import_s:8.2} s  {imported:9.0} transactions/s  {:9.0} readings/s",
         rate(import_s, readings)
     );
+    let each = |seconds: f64| 1e6 * seconds / readings as f64;
+    println!(
+        "  cores           {process_s:8.2} s  {:9.0} us/reading; the executing thread {:.0} us/reading",
+        each(process_s),
+        each(thread_s)
+    );
     println!(
         "  ed25519 alone   {verify_s:8.2} s  {limit:9.0} signatures/s on {} threads",
         rayon::current_num_threads()
     );
     println!("  import / limit  {:.0} %", 100.0 * imported / limit);
+}
+
+/// Seconds this thread has run; zero where the system does not say.
+fn thread_s() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
+    nanoseconds.map_or(0.0, |nanoseconds: f64| nanoseconds / 1e9)
+}
+
+/// Seconds all threads have run, those that ended among them; zero where the system does not say.
+fn process_s() -> f64 {
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name in parentheses: user and system time are the 12th and 13th word, in hundredths.
+    let words = text.rsplit(')').next().unwrap_or_default();
+    let ticks = words.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|word| word.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }
 
 fn device(number: u32) -> ed25519::Pair {
