@@ -2,14 +2,18 @@
 
 use std::process::ExitCode;
 
-use commonwatt::cli::Cli;
+use commonwatt::{
+    cli::Cli,
+    report::{describe_error, is_output_closed},
+};
 
 fn main() -> ExitCode {
     match Cli::of_process().run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_output_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // The chain of causes in one line, for a terminal and for a log alike.
-            eprintln!("Error: {error:#}");
+            // One line, for a terminal and for a log alike.
+            eprintln!("Error: {}", describe_error(&error));
             ExitCode::FAILURE
         }
     }

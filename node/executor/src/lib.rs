@@ -18,7 +18,9 @@ mod execute;
 mod native;
 mod preverify;
 
-pub use build::{BlockDraft, BuildLimits, Built, Candidate, Outcome, extrinsic_hash};
+pub use build::{
+    BlockDraft, BuildLimits, Built, Candidate, Outcome, extrinsic_hash, extrinsics_root,
+};
 pub use decode::{EXTRINSIC_DEPTH_MAX, decode_extrinsic};
 pub use error::{CallError, ExecutionError};
 pub use execute::{BlockChanges, GenesisBlock};
