@@ -7,9 +7,14 @@
     verify_auction.py FILE --self-test also: is each of several forgeries of that story found?
 
 Recomputed for each height: who may be ranked and who is excluded, age and reputation of each, wealth, the draw, the order,
-winner and author, pot, burned and returned bids; from a story also the beacon's chain, the bids' way into the auction and
-every validator's tokens, with penalties, to the last one. Reputation is recomputed where the community chose
-"blocks-created". The order is computed with 60 decimal digits, not with the chain's integers.
+winner and author, pot, burned and returned bids; from a story also the beacon's chain, the bids' way into the auction,
+delivery scores from declarations and readings, and every validator's tokens, with penalties, to the last one. Of a node
+reputation is recomputed where the community chose "blocks-created". The order is computed with 60 decimal digits, not with
+the chain's integers.
+
+Odds are compared for each height's own candidates, after exclusion: those who bid, and those who did not and are drawn
+after them as a fallback. For each place in the order of wealth, wins are compared with the sum of that place's exact
+probabilities; all places of both draws together give one chi-squared, of which p is the tail.
 """
 
 import argparse
@@ -28,6 +33,10 @@ BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 TOLERANT = 4
 U16_MAX = 65_535
 WHOLE = 2**256
+# A delivery score of one.
+MILLION = 1_000_000
+# p below which a rule is rejected.
+SIGNIFICANCE = 0.01
 
 
 class Wrong(Exception):
@@ -97,13 +106,18 @@ def sort_key(rule, wealth, draw, reputation, account):
 class History:
     """What the blocks so far say about ages and reputations."""
 
-    def __init__(self, window):
-        self.window = window
+    def __init__(self, rules):
+        self.rules = rules["reputation"]
+        self.window = self.rules["reputationWindow"]
         self.turns = deque()
         self.authored = defaultdict(int)
         self.missed = defaultdict(int)
         self.last = {}
         self.author_before = None
+        self.height = 0
+        self.declarations = {}
+        self.deliveries = {}
+        self.scores = defaultdict(int)
 
     def add(self, height, author, missed):
         self.turns.append((height, author, missed))
@@ -117,16 +131,51 @@ class History:
                 self.missed[who] -= 1
         self.last[author] = height
         self.author_before = author
+        self.height = height
+
+    def deliver(self, declared, delivered):
+        """Takes what a block tells of its step; where a period ends with it, its declarations are evaluated."""
+        length = self.rules["period"]
+        for one in declared:
+            self.declarations[one["period"], one["account"]] = one["steps"]
+        for who, amounts in delivered.items():
+            self.deliveries[self.height, who] = amounts
+        if self.height % length:
+            return
+        over = self.height // length - 1
+        for period, who in [key for key in self.declarations if key[0] == over]:
+            said = self.declarations.pop((period, who))
+            promised = missed = 0
+            for step, (used, offered) in enumerate(said, period * length + 1):
+                real_used, real_offered = self.deliveries.get((step, who), (0, 0))
+                promised += used + offered
+                missed += abs(used - real_used) + abs(offered - real_offered)
+            # Rounded up, against the member; who promised nothing keeps its score.
+            deviation = -(-missed * MILLION // promised) if promised else MILLION
+            grown = max(0, self.scores[who] + MILLION - deviation)
+            self.scores[who] = min(grown, self.ceiling(who))
+        for key in [key for key in self.deliveries if key[0] <= self.height]:
+            del self.deliveries[key]
+
+    def ceiling(self, who):
+        """What no delivery score exceeds: τ and the age of the last block; those who never validate have none."""
+        age = self.height - self.last[who] if who in self.last else 0
+        return (self.rules["tau"] + age) * MILLION
 
     def reputation(self, who):
-        return max(0, self.authored[who] - self.missed[who])
+        if self.rules["measure"] == "blocks-created":
+            return max(0, self.authored[who] - self.missed[who])
+        return min(self.scores[who], self.ceiling(who)) * 100 // MILLION
 
     def age(self, who, height):
         return min(height - self.last[who], U16_MAX)
 
 
 def verify_ranking(auction, history, validators, rules, owned):
-    """Who is ranked, with which criteria, in which order; returns wealth and draw of each bidder."""
+    """Who is ranked, with which criteria, in which order; returns bidders and others, each with its wealth, in order.
+
+    Without `owned` it is not known what everybody has, nor what was declared.
+    """
     height = auction["height"]
     said = auction["ranking"]
     bidders = auction["bidders"]
@@ -166,7 +215,7 @@ def verify_ranking(auction, history, validators, rules, owned):
             if rules["mining"]["basis"] == "offered" or owned is not None:
                 ensure(int(one["stake"]) == stake, height, f"the stake of {who}")
             ensure(one["age"] == history.age(who, height), height, f"the age of {who}")
-            if rules["reputation"]["measure"] == "blocks-created":
+            if rules["reputation"]["measure"] == "blocks-created" or owned is not None:
                 expected = history.reputation(who)
                 ensure(one["reputation"] == expected, height, f"the reputation of {who}")
             draw = hash_of(
@@ -194,7 +243,7 @@ def verify_ranking(auction, history, validators, rules, owned):
         total = int(auction["biddersWealth" if is_bidding else "othersWealth"])
         ensure(total == sum(wealth) * common, height, "the sum of wealth")
         groups.append(list(zip([one["account"] for one in group], wealth)))
-    return groups[0]
+    return groups
 
 
 def verify_outcome(auction, outcome):
@@ -227,50 +276,115 @@ def verify_outcome(auction, outcome):
 
 
 class Odds:
-    """How often the wealthiest bidder won, against what each rule gives it.
+    """How often the candidate at each place of wealth won, against what a rule gives it.
 
-    Heights are independent given what was bid, so the sum of `won − p` has the variance `Σ p·(1 − p)`.
+    Heights are independent given their candidates: the wins less their probabilities have the covariance
+    `Σ (diag(p) − p·pᵀ)`, so the squared distance is chi-squared, with one degree less than there are places.
     """
 
     def __init__(self):
         self.count = 0
-        self.deviation = {"proportional": 0.0, "ratio": 0.0}
-        self.variance = {"proportional": 0.0, "ratio": 0.0}
+        self.wins = []
+        self.expected = []
+        self.covariance = []
 
-    def add(self, bidders):
-        if len(bidders) < 2:
-            return
-        wealthiest = max(range(len(bidders)), key=lambda index: bidders[index][1])
-        parts = [float(part) for _, part in bidders]
-        own = parts.pop(wealthiest)
-        chances = {
-            "proportional": own / (own + sum(parts)),
-            "ratio": ratio_chance(own, parts),
-        }
-        won = 1.0 if wealthiest == 0 else 0.0
+    def add(self, winner, chances):
         self.count += 1
-        for rule, chance in chances.items():
-            self.deviation[rule] += won - chance
-            self.variance[rule] += chance * (1 - chance)
+        while len(self.wins) < len(chances):
+            self.wins.append(0)
+            self.expected.append(0.0)
+            for row in self.covariance:
+                row.append(0.0)
+            self.covariance.append([0.0] * len(self.wins))
+        self.wins[winner] += 1
+        for place, chance in enumerate(chances):
+            self.expected[place] += chance
+            for other, others in enumerate(chances):
+                self.covariance[place][other] -= chance * others
+            self.covariance[place][place] += chance
 
-    def p_value(self, rule):
-        z = self.deviation[rule] / math.sqrt(self.variance[rule])
-        return z, math.erfc(abs(z) / math.sqrt(2))
+    def p_value(self):
+        """Of all places but the last, which follows from the others."""
+        size = len(self.wins) - 1
+        rows = [self.covariance[place][:size] for place in range(size)]
+        distance = [self.wins[place] - self.expected[place] for place in range(size)]
+        squared = sum(a * b for a, b in zip(distance, solve(rows, distance)))
+        return squared, size, chi_squared_tail(squared, size)
+
+
+def solve(rows, right):
+    """Gauss: the matrix is a covariance, positive definite."""
+    rows = [row + [value] for row, value in zip(rows, right)]
+    size = len(rows)
+    for column in range(size):
+        pivot = max(range(column, size), key=lambda index: abs(rows[index][column]))
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        for index in range(size):
+            if index != column:
+                factor = rows[index][column] / rows[column][column]
+                rows[index] = [a - factor * b for a, b in zip(rows[index], rows[column])]
+    return [row[size] / row[index] for index, row in enumerate(rows)]
+
+
+def chi_squared_tail(squared, degrees):
+    """P(chi-squared of so many degrees > squared), by the recursion over degrees."""
+    half = squared / 2
+    tail = math.erfc(math.sqrt(half)) if degrees % 2 else math.exp(-half)
+    for step in range(2 - degrees % 2, degrees, 2):
+        tail += math.exp(step / 2 * math.log(half) - half - math.lgamma(step / 2 + 1)) if half else 0.0
+    return min(1.0, tail)
+
+
+class Draws:
+    """Bidders' and fallback draws, each against both rules."""
+
+    RULES = ("proportional", "ratio")
+    GROUPS = ("bidders", "fallback")
+
+    def __init__(self):
+        self.odds = {(group, rule): Odds() for group in self.GROUPS for rule in self.RULES}
+
+    def add(self, groups):
+        for name, group in zip(self.GROUPS, groups):
+            if len(group) < 2:
+                continue
+            # By wealth, equals by account, lest the order among equals tells who won: the first of the group.
+            winner = group[0]
+            by_wealth = sorted(group, key=lambda one: (-one[1], one[0]))
+            parts = [float(part) for _, part in by_wealth]
+            chances = {
+                "proportional": [part / sum(parts) for part in parts],
+                "ratio": [
+                    ratio_chance(part, parts[:place] + parts[place + 1 :])
+                    for place, part in enumerate(parts)
+                ],
+            }
+            for rule in self.RULES:
+                self.odds[name, rule].add(by_wealth.index(winner), chances[rule])
 
     def verify(self, rule):
-        other = {"proportional": "ratio", "ratio": "proportional"}.get(rule)
-        if other is None:
+        if rule not in self.RULES:
             raise Wrong(f"{rule} does not draw by wealth: there are no odds to compare")
-        if not self.count:
-            raise Wrong("there is no height with several bidders")
-        (z, p), (other_z, other_p) = self.p_value(rule), self.p_value(other)
-        print(f"{self.count} heights with several bidders; the wealthiest won as often as")
-        print(f"  {rule:<13} says: z = {z:+.2f}, p = {p:.3g}")
-        print(f"  {other:<13} says: z = {other_z:+.2f}, p = {other_p:.3g}")
-        if p < 0.01:
-            raise Wrong(f"winners do not come as {rule} says")
-        if other_p >= 0.01:
-            raise Wrong(f"too few heights to tell {rule} from {other}")
+        together = {other: [0.0, 0] for other in self.RULES}
+        for group in self.GROUPS:
+            counted = self.odds[group, rule]
+            if not counted.count:
+                raise Wrong(f"there is no height with several {group} candidates")
+            print(f"{group}: {counted.count} draws; wins by wealth, the wealthiest first: {counted.wins}")
+            for other in self.RULES:
+                odds = self.odds[group, other]
+                squared, degrees, p = odds.p_value()
+                together[other][0] += squared
+                together[other][1] += degrees
+                expected = ", ".join(f"{value:.1f}" for value in odds.expected)
+                print(f"  {other:<13} expects [{expected}]: chi² = {squared:.1f} of {degrees}, p = {p:.3g}")
+        for other, (squared, degrees) in together.items():
+            p = chi_squared_tail(squared, degrees)
+            print(f"both: {other:<13} chi² = {squared:.1f} of {degrees}, p = {p:.3g}")
+            if other == rule and p < SIGNIFICANCE:
+                raise Wrong(f"winners do not come as {rule} says")
+            if other != rule and p >= SIGNIFICANCE:
+                raise Wrong(f"too few heights to tell {rule} from {other}")
 
 
 def ratio_chance(own, others):
@@ -287,13 +401,14 @@ def ratio_chance(own, others):
     return sum(factor * end ** (power + 1) / (power + 1) for power, factor in enumerate(polynomial))
 
 
-def verify_story(lines, odds):
-    beginning, *blocks = lines
+def verify_story(lines, draws):
+    blocks = iter(lines)
+    beginning = next(blocks)
     rules = beginning["rules"]
     validators = [one["account"] for one in beginning["validators"]]
     members = {one["account"] for one in beginning["validators"] if one["isMember"]}
     free = {one["account"]: int(one["tokens"]) for one in beginning["validators"]}
-    history = History(rules["reputation"]["reputationWindow"])
+    history = History(rules)
     history.last = dict.fromkeys(validators, 0)
     lead = rules["mining"]["bidLead"]
     penalty = rules["mining"]["noBidPenalty"]
@@ -325,13 +440,15 @@ def verify_story(lines, odds):
             + sum(other["bids"].get(who, 0) for other in books.values())
             for who, tokens in free.items()
         }
-        bidders = verify_ranking(auction, history, validators, rules, owned)
-        odds.add(bidders)
+        draws.add(verify_ranking(auction, history, validators, rules, owned))
         ensure(header["winner"] == auction["ranking"][0]["account"], height, "the winner")
         ensure(header["author"] == outcome["author"], height, "the author")
         ensure(header["isLate"] == outcome["isLate"], height, "whether the block is late")
         gains, burned, missed = verify_outcome(auction, outcome)
         history.add(height, outcome["author"], missed)
+        history.deliver(told["declared"], told["delivered"])
+        for who, score in told["scores"].items():
+            ensure(score == history.scores[who], height, f"the delivery score of {who}")
 
         seed = hash_of(b"commonwatt/beacon/1", seed, unhex(told["vrf"]))
         ensure(unhex(told["seed"]) == seed, height, "the seed after")
@@ -368,7 +485,8 @@ def verify_story(lines, odds):
 
 def read_story(path):
     with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        for line in file:
+            yield json.loads(line)
 
 
 def changed(text):
@@ -407,6 +525,7 @@ def forgeries(blocks):
     yield "exclusion", lambda: excluding["auction"]["excluded"].clear()
     for name in ("seed", "vrf", "escrow", "burned", "issuance"):
         yield name, lambda name=name: put(several, name, changed(several[name]))
+    yield "delivery score", lambda: put(several["scores"], someone, several["scores"][someone] + 1)
     yield "balance", lambda: put(several["free"], someone, changed(several["free"][someone]))
     yield "a bid lost", lambda: several["bids"].pop()
     yield "seed before", lambda: put(
@@ -423,7 +542,7 @@ def self_test(lines):
         name, forge = list(forgeries(forged[1:]))[index]
         forge()
         try:
-            verify_story(forged, Odds())
+            verify_story(forged, Draws())
         except Wrong:
             continue
         raise Wrong(f"the forgery {name!r} was not found")
@@ -448,14 +567,14 @@ class Node:
         return answer["result"]
 
 
-def verify_node(url, odds):
+def verify_node(url, draws):
     node = Node(url)
     at = node.ask("chain_getFinalizedHead")
     best = int(node.ask("chain_getHeader", at)["number"], 16)
     rules = node.ask("auction_rules", at)
     if node.ask("auction_auction", 1, at) is None:
         raise Wrong("the first auctions are no longer kept; ask a younger chain")
-    history = History(rules["reputation"]["reputationWindow"])
+    history = History(rules)
     epoch = rules["epochLength"]
     validators = []
     for height in range(1, best + 1):
@@ -470,7 +589,7 @@ def verify_node(url, odds):
             validators = accounts
         before = node.ask("auction_beacon", height - 1, at)
         ensure(auction["before"] == before, height, "the seed before")
-        odds.add(verify_ranking(auction, history, validators, rules, None))
+        draws.add(verify_ranking(auction, history, validators, rules, None))
         _, _, missed = verify_outcome(auction, auction["outcome"])
         history.add(height, auction["outcome"]["author"], missed)
     return best, rules
@@ -487,19 +606,19 @@ def main():
         parser.error("name a file, or a node with --rpc")
     if arguments.self_test and not arguments.file:
         parser.error("only a story can be forged")
-    odds = Odds()
+    draws = Draws()
     try:
         if arguments.file:
-            lines = read_story(arguments.file)
-            heights, rules = verify_story(lines, odds)
+            heights, rules = verify_story(read_story(arguments.file), draws)
         else:
-            heights, rules = verify_node(arguments.rpc, odds)
+            heights, rules = verify_node(arguments.rpc, draws)
         rule = rules["mining"]["rule"]
-        print(f"{heights} heights by the rule {rule!r}: everything comes out as the chain says")
+        measure = rules["reputation"]["measure"]
+        print(f"{heights} heights, rule {rule!r}, reputation {measure!r}: everything comes out as the chain says")
         if arguments.odds:
-            odds.verify(rule)
+            draws.verify(rule)
         if arguments.self_test:
-            self_test(lines)
+            self_test(list(read_story(arguments.file)))
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
     except OSError as error:

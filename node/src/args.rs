@@ -16,6 +16,7 @@ use commonwatt_storage::{DatabaseKind, DbConfig, StatePruning};
 
 use crate::{
     paths::{ChainFolder, default_base_path, write_new},
+    report::shell_word,
     spec::{self, ChainSpec},
 };
 
@@ -100,19 +101,28 @@ impl ChainArgs {
     }
 }
 
+/// Returns the flag that names a base path to another command, if that needs one.
+fn base_flag(base: &Path) -> String {
+    match default_base_path() {
+        Ok(default) if default == base => String::new(),
+        _ => format!(" --base-path {}", shell_word(&base.to_string_lossy())),
+    }
+}
+
 /// Returns the folder of a chain that was set up before.
 fn find(base: &Path, id: &str) -> Result<ChainFolder> {
     let Some(folder) = ChainFolder::find(base, id) else {
         let known = ChainFolder::list(base)?;
         bail!(
-            "there is no chain {id:?} in {}{}; set it up with `commonwatt init --chain FILE`, or name another \
+            "there is no chain {id:?} in {}{}; set it up with `commonwatt init --chain FILE{}`, or name another \
              folder with --base-path",
             base.display(),
             if known.is_empty() {
                 String::new()
             } else {
                 format!(" (there is: {})", known.join(", "))
-            }
+            },
+            base_flag(base)
         );
     };
     Ok(folder)
@@ -125,8 +135,9 @@ fn only_chain(base: &Path) -> Result<String> {
         (Some(id), true) => Ok(id),
         (None, _) => bail!(
             "no chain was set up in {} yet: name its chain spec with --chain FILE, or set it up first with \
-             `commonwatt init --chain FILE`; `commonwatt dev` runs a demonstration without either",
-            base.display()
+             `commonwatt init --chain FILE{}`; `commonwatt dev` runs a demonstration without either",
+            base.display(),
+            base_flag(base)
         ),
         (Some(id), false) => {
             known.push(id);
@@ -173,7 +184,7 @@ pub struct StorageArgs {
 }
 
 /// Reads the name of a back end, and lets shells complete it.
-fn database_parser() -> impl TypedValueParser<Value = DatabaseKind> {
+pub fn database_parser() -> impl TypedValueParser<Value = DatabaseKind> {
     PossibleValuesParser::new(DatabaseKind::ALL.map(DatabaseKind::name))
         .try_map(|name| name.parse::<DatabaseKind>())
 }
@@ -213,7 +224,8 @@ pub struct RpcArgs {
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     rpc_cors: Vec<String>,
     /// Name under which the node may be reached (the `Host` of a request), like rpc.example.org:*; several times or with
-    /// commas for several, or `all` [default: this machine's own names, or any with --rpc-external]
+    /// commas for several, or `all` [default: none besides
+    /// this machine's own names, or any with --rpc-external]
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     rpc_hosts: Vec<String>,
     /// Connections at one time

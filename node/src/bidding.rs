@@ -291,7 +291,7 @@ fn sign(key: &KeyPair, payload: &[u8]) -> MultiSignature {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use commonwatt_chain::{ChainConfig, SessionPairs, SingleValidator};
+    use commonwatt_chain::{ChainConfig, SessionPairs, Validators};
     use commonwatt_executor::{BuildLimits, Executor};
     use commonwatt_primitives::digest::Punctuality;
     use commonwatt_runtime::example;
@@ -368,7 +368,7 @@ mod tests {
             beacon: example::beacon_pair("X"),
         };
         let validator = chain.next_lineup().unwrap().validators.remove(0);
-        let agreement = SingleValidator::new(&validator, pairs).unwrap();
+        let agreement = Validators::new(&validator, pairs).unwrap();
         chain.set_agreement(Arc::new(agreement));
         let chain = Arc::new(chain);
         let bidder = |secret: &str, policy| {

@@ -1,24 +1,26 @@
 //! The command line.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
 };
 use clap_complete::Shell;
-use commonwatt_runtime::genesis::Finding;
 
 use crate::{
-    commands::{ChainInfo, CheckBlock, ExportBlocks, ImportBlocks, Init, PurgeChain, Revert},
+    commands::{
+        ChainInfo, CheckBlock, Clear, ExportBlocks, ImportBlocks, Init, PurgeChain, Revert,
+    },
     community::{self, KeyKind},
     dev::DevCommand,
+    flags_file,
+    gateway::MetersCommand,
     key::KeyCommand,
+    localnet::LocalnetCommand,
     logging::{self, LogFormat},
     replay::ReplayCommand,
+    report::{self, output, say},
     run::RunCommand,
     spec::ChainSpec,
     threads,
@@ -27,7 +29,8 @@ use crate::{
 /// A blockchain node for energy communities: certified generation becomes traceable watt-hours, shared by
 /// the community's agreement, one block for each market step.
 ///
-/// Without a command it runs a node of the chain that `init` has set up. `commonwatt dev` runs a demonstration.
+/// Without a command it runs a node of the chain that `init` has set up. `commonwatt dev` runs a demonstration, `commonwatt
+/// localnet` one with several nodes. `@FILE` stands for the lines of a file, one argument each.
 #[derive(Debug, Parser)]
 #[command(name = "commonwatt", version, propagate_version = true)]
 pub struct Cli {
@@ -54,6 +57,10 @@ struct LoggingArgs {
 enum Command {
     /// Run a development chain: one validator and a demo community of real households
     Dev(DevCommand),
+    /// Run a network of several validators on this machine, each a process of its own, with the demo community
+    Localnet(LocalnetCommand),
+    /// Pass the demo community's readings on to the nodes of a demonstration chain
+    Meters(MetersCommand),
     /// Feed a folder of community data through the chain as fast as it goes, and report
     Replay(ReplayCommand),
     /// Set a node up: its folder, its identity on the network, a validator's keys, the chain spec
@@ -76,6 +83,8 @@ enum Command {
     Revert(Revert),
     /// Remove a chain's blocks and states; keys and chain spec stay
     PurgeChain(PurgeChain),
+    /// Clear order books from a file by any market mechanism, offline
+    Clear(Clear),
     /// Print what makes a shell complete this program's commands
     Completions(Completions),
 }
@@ -103,7 +112,12 @@ struct CheckSpec {
 impl Cli {
     /// Reads the command line of this process; ends it with an explanation when that makes no sense.
     pub fn of_process() -> Self {
-        Self::of_words(std::env::args_os()).unwrap_or_else(|error| error.exit())
+        let words = flags_file::expand(std::env::args_os()).unwrap_or_else(|error| {
+            let mut command = Self::command();
+            let message = report::describe_error(&error);
+            command.error(ErrorKind::Io, message).exit()
+        });
+        Self::of_words(words).unwrap_or_else(|error| error.exit())
     }
 
     fn of_words<Word: Into<std::ffi::OsString> + Clone>(
@@ -137,6 +151,8 @@ impl Cli {
         };
         match command {
             Command::Dev(command) => command.run(),
+            Command::Localnet(command) => command.run(),
+            Command::Meters(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Key(command) => command.run(),
@@ -148,6 +164,7 @@ impl Cli {
             Command::ImportBlocks(command) => command.run(),
             Command::Revert(command) => command.run(),
             Command::PurgeChain(command) => command.run(),
+            Command::Clear(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }
@@ -157,7 +174,7 @@ impl Completions {
     fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "commonwatt", &mut script);
-        io::stdout()
+        output()
             .write_all(&script)
             .context("cannot print the completions")
     }
@@ -167,7 +184,7 @@ impl ExportChainSpec {
     fn run(self) -> Result<()> {
         let community = commonwatt_community_data::Community::demo()?;
         let spec = community::dev_spec(&community, self.key).to_json();
-        io::stdout()
+        output()
             .write_all(spec.as_bytes())
             .context("cannot print the chain spec")
     }
@@ -176,17 +193,15 @@ impl ExportChainSpec {
 impl CheckSpec {
     fn run(self) -> Result<()> {
         let spec = ChainSpec::read(&self.file)?;
-        for finding in spec.genesis.check() {
-            if let Finding::Note(note) = finding {
-                println!("note: {note}");
-            }
+        for note in spec.notes() {
+            say!("note: {note}")?;
         }
-        println!(
+        say!(
             "{} ({}) is sound; genesis {:?}",
             spec.name,
             spec.id,
             spec.genesis_hash()?
-        );
+        )?;
         Ok(())
     }
 }

@@ -259,6 +259,7 @@ pub fn genesis(community: &Community, kind: KeyKind, timing: StepTiming) -> Comm
         mpe_table: Default::default(),
         miner_auction: Default::default(),
         reputation: Default::default(),
+        market: Default::default(),
     }
 }
 

@@ -82,9 +82,15 @@ impl DevCommand {
             rpc: self.rpc.config(),
             metrics: self.metrics.address(),
             role: Role::developer(),
+            link: None,
         })?;
         let url = service.rpc_url();
-        say_or_stop(&welcome(&spec, &folder, is_new, &service), service.stop());
+        let ending = match self.tmp {
+            true => "stop with Ctrl-C; nothing is kept",
+            false => "stop with Ctrl-C, start again to go on",
+        };
+        let welcome = welcome(&spec, &folder, is_new, &service, ending);
+        say_or_stop(&welcome, service.stop());
 
         let meters = service.block_on(Meters::connect(&url, &community))?;
         let run = meters.run(spec.genesis.timing, service.stop().clone());
@@ -98,7 +104,10 @@ impl DevCommand {
         service.produce(self.catch_up.catch_up(), shown)?;
         let stop = service.stop().clone();
         let safe = service.run()?;
-        let end = format!("Stopped. {safe} steps are on disk; start again to go on.");
+        let end = match temporary {
+            Some(_) => format!("Stopped after {safe} steps; nothing is kept."),
+            None => format!("Stopped. {safe} steps are on disk; start again to go on."),
+        };
         say_or_stop(&end, &stop);
         Ok(())
     }
@@ -191,7 +200,7 @@ fn alice() -> Result<KeyPair> {
 }
 
 /// Shortens or lengthens the gates along with the step.
-fn scale(timing: &mut StepTiming, step_ms: u64) {
+pub fn scale(timing: &mut StepTiming, step_ms: u64) {
     let scaled = |ms: u64| ms.saturating_mul(step_ms) / timing.step_ms.max(1);
     let (open, close, settle) = (
         scaled(timing.gate_open_ms),
@@ -214,7 +223,13 @@ fn say_or_stop(text: &str, stop: &Stop) {
     }
 }
 
-fn welcome(spec: &ChainSpec, folder: &ChainFolder, is_new: bool, service: &Service) -> String {
+fn welcome(
+    spec: &ChainSpec,
+    folder: &ChainFolder,
+    is_new: bool,
+    service: &Service,
+    ending: &str,
+) -> String {
     let (chain, url) = (service.chain(), service.rpc_url());
     let step_s = spec.genesis.timing.step_ms as f64 / 1_000.0;
     let (best, _) = chain.best();
@@ -241,7 +256,7 @@ fn welcome(spec: &ChainSpec, folder: &ChainFolder, is_new: bool, service: &Servi
     lines.extend([
         "  look at a step:   energy_stepSummary [STEP], energy_allocations [STEP]".to_owned(),
         "  trace a kWh:      energy_trace [STEP, MEMBER'S ADDRESS]".to_owned(),
-        "  stop with Ctrl-C, start again to go on\n".to_owned(),
+        format!("  {ending}\n"),
     ]);
     lines.join("\n")
 }

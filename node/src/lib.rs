@@ -5,6 +5,7 @@
 //! ## Not here
 //! Making and checking blocks (`commonwatt-chain`), the runtime's rules, storage, JSON-RPC.
 
+pub mod agreement;
 pub mod args;
 pub mod bidding;
 pub mod block_stream;
@@ -12,8 +13,11 @@ pub mod cli;
 pub mod commands;
 pub mod community;
 pub mod dev;
+pub mod flags_file;
+pub mod gateway;
 pub mod informant;
 pub mod key;
+pub mod localnet;
 pub mod logging;
 pub mod meters;
 pub mod paths;

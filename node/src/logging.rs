@@ -115,6 +115,11 @@ fn parse(directives: &str) -> Result<EnvFilter> {
         directives.is_ascii(),
         "the log filter {directives:?} has letters that no target has: write it in ASCII, like commonwatt=debug,warn"
     );
+    // Taken for a part of the target's name, which nothing has.
+    ensure!(
+        !directives.trim().contains(char::is_whitespace),
+        "the log filter {directives:?} has spaces: separate target=level by commas alone, like commonwatt=debug,warn"
+    );
     // Expressions in filters would run over whatever is logged.
     EnvFilter::builder()
         .with_regex(false)
@@ -235,6 +240,8 @@ mod tests {
                 said.contains("energy=loud") && said.contains("target=level"),
                 "{said}"
             );
+            let said = filter.add("commonwatt debug").unwrap_err().to_string();
+            assert!(said.contains("spaces"), "{said}");
             let long = "a".repeat(FILTER_BYTES_MAX + 1);
             assert!(filter.add(&long).is_err());
             // The parser would panic over these.

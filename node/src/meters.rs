@@ -1,19 +1,24 @@
 //! The demo community's cryptometers: clients that sign what they measured and submit it over JSON-RPC.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use commonwatt_community_data::{
     Community, DEMO_START_STEP, DEMO_STEPS, StepReadings, demo_readings,
 };
-use commonwatt_primitives::{Quality, Step, StepTiming, Wh};
+use commonwatt_primitives::{MeterId, Quality, Step, StepTiming, Wh};
 use commonwatt_runtime::{
     Hash, RuntimeCall,
     transaction::{SigningContext, sign_ed25519},
 };
-use jsonrpsee::{core::client::ClientT, rpc_params};
+use jsonrpsee::{
+    core::client::{ClientT, Error as ClientError},
+    rpc_params,
+};
 use jsonrpsee_ws_client::{WsClient, WsClientBuilder};
 use pallet_energy_token::{Call, Measurement, Report};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
     community::{Device, Measures, devices},
@@ -29,9 +34,9 @@ pub fn demo_row(step: Step) -> u32 {
 }
 
 /// Returns the whole demo week.
-pub fn demo_week(community: &Community) -> Result<Vec<StepReadings>> {
+pub fn demo_week(community: &Community) -> Result<Arc<[StepReadings]>> {
     let week = demo_readings(community)?.collect::<Result<Vec<_>, _>>()?;
-    Ok(week)
+    Ok(week.into())
 }
 
 /// Returns the report of a device for a step: its meter's interval.
@@ -57,23 +62,40 @@ pub fn interval_call(device: &Device, step: Step, readings: &StepReadings) -> Ru
     })
 }
 
-/// A device with the nonce of its next transaction.
-struct Connected {
-    device: Device,
-    nonce: u32,
+/// A reading that the node did not take.
+#[derive(Debug)]
+pub struct Refused {
+    /// Whose it is.
+    pub meter: MeterId,
+    /// Of which step.
+    pub step: Step,
+    /// What the node said.
+    pub reason: String,
 }
 
-/// The demo community's meters, connected to a node.
+/// Some of the demo community's meters, connected to a node.
 pub struct Meters {
     client: WsClient,
     context: SigningContext,
-    connected: Vec<Connected>,
-    week: Vec<StepReadings>,
+    devices: Arc<[Device]>,
+    /// Of each device's next transaction, once it is known.
+    nonces: Vec<Option<u32>>,
+    week: Arc<[StepReadings]>,
 }
 
 impl Meters {
-    /// Connects to the node at `url` and asks for every device's nonce.
+    /// Connects all meters to the node at `url`.
     pub async fn connect(url: &str, community: &Community) -> Result<Self> {
+        let week = demo_week(community)?;
+        Self::connect_some(url, devices(community).into(), week).await
+    }
+
+    /// Connects some meters to the node at `url`; `week` is what all of them measure.
+    pub async fn connect_some(
+        url: &str,
+        devices: Arc<[Device]>,
+        week: Arc<[StepReadings]>,
+    ) -> Result<Self> {
         let client = WsClientBuilder::default()
             .request_timeout(REQUEST_TIMEOUT)
             .build(url)
@@ -83,76 +105,139 @@ impl Meters {
             .request("chain_getBlockHash", rpc_params![0])
             .await
             .context("the node does not tell its genesis hash")?;
-        let mut connected = Vec::new();
-        for device in devices(community) {
-            let nonce = client
-                .request(
-                    "system_accountNextIndex",
-                    rpc_params![device.account().to_string()],
-                )
-                .await
-                .context("the node does not tell a meter's nonce")?;
-            connected.push(Connected { device, nonce });
-        }
-        let week = demo_week(community)?;
         Ok(Self {
             client,
             context: SigningContext::immortal(genesis_hash),
-            connected,
+            nonces: vec![None; devices.len()],
+            devices,
             week,
         })
     }
 
-    /// Signs and submits every meter's reading of a step; returns how many the node refused.
-    pub async fn report(&mut self, step: Step) -> usize {
-        let readings = &self.week[demo_row(step) as usize];
-        let mut refused = 0;
-        for Connected { device, nonce } in &mut self.connected {
-            let call = interval_call(device, step, readings);
-            let transaction = sign_ed25519(call, *nonce, &self.context, &device.pair);
-            let encoded = format!("0x{}", hex::encode(transaction));
-            let answer: Result<Hash, _> = self
+    /// Returns when the chain's steps close.
+    pub async fn timing(&self) -> Result<StepTiming> {
+        Ok(self.ask::<StepTiming>("energy_timing").await?)
+    }
+
+    /// Returns the last step that has a block.
+    pub async fn best(&self) -> Result<Step> {
+        #[derive(Deserialize)]
+        struct Header {
+            number: String,
+        }
+        let header: Header = self.ask("chain_getHeader").await?;
+        let digits = header.number.trim_start_matches("0x");
+        let number = u32::from_str_radix(digits, 16)
+            .map_err(|_| anyhow!("{:?} is no block's number", header.number))?;
+        Ok(Step(number))
+    }
+
+    async fn ask<Answer: DeserializeOwned>(&self, method: &str) -> Result<Answer, ClientError> {
+        self.client.request(method, rpc_params![]).await
+    }
+
+    /// Signs and submits every meter's reading of a step; returns those that the node refused.
+    ///
+    /// # Errors
+    /// The node cannot be reached any more.
+    pub async fn report(&mut self, step: Step) -> Result<Vec<Refused>> {
+        let mut refused = Vec::new();
+        for index in 0..self.devices.len() {
+            refused.extend(self.report_one(index, step).await?);
+        }
+        Ok(refused)
+    }
+
+    /// The same for the meters of which the chain knows no reading of that step.
+    pub async fn report_missing(&mut self, step: Step) -> Result<Vec<Refused>> {
+        let mut refused = Vec::new();
+        for index in 0..self.devices.len() {
+            let meter = self.devices[index].meter.0;
+            let known: Option<Value> = self
                 .client
-                .request("author_submitExtrinsic", rpc_params![encoded])
-                .await;
-            match answer {
-                Ok(_) => *nonce = nonce.saturating_add(1),
-                Err(error) => {
-                    refused += 1;
-                    tracing::warn!(meter = device.meter.0, %step, %error, "reading refused");
-                    // Whoever lost count asks again.
-                    let asked: Result<u32, _> = self
-                        .client
-                        .request(
-                            "system_accountNextIndex",
-                            rpc_params![device.account().to_string()],
-                        )
-                        .await;
-                    if let Ok(current) = asked {
-                        *nonce = current;
-                    }
-                }
+                .request("energy_reading", rpc_params![meter, step.0])
+                .await
+                .context("the node does not tell a meter's reading")?;
+            if known.is_none() {
+                refused.extend(self.report_one(index, step).await?);
             }
         }
-        refused
+        Ok(refused)
+    }
+
+    async fn report_one(&mut self, index: usize, step: Step) -> Result<Option<Refused>> {
+        let device = &self.devices[index];
+        let nonce = match self.nonces[index] {
+            Some(nonce) => nonce,
+            None => self.ask_nonce(device).await?,
+        };
+        let readings = &self.week[demo_row(step) as usize];
+        let call = interval_call(device, step, readings);
+        let transaction = sign_ed25519(call, nonce, &self.context, &device.pair);
+        let encoded = format!("0x{}", hex::encode(transaction));
+        let answer: Result<Hash, _> = self
+            .client
+            .request("author_submitExtrinsic", rpc_params![encoded])
+            .await;
+        let refused = match answer {
+            Ok(_) => {
+                self.nonces[index] = nonce.checked_add(1);
+                None
+            }
+            Err(ClientError::Call(error)) => {
+                // Whoever lost count asks again.
+                self.nonces[index] = None;
+                Some(Refused {
+                    meter: device.meter,
+                    step,
+                    reason: error.to_string(),
+                })
+            }
+            Err(error) => return Err(error).context("the node does not answer its meters"),
+        };
+        Ok(refused)
+    }
+
+    async fn ask_nonce(&self, device: &Device) -> Result<u32> {
+        let account = device.account().to_string();
+        self.client
+            .request("system_accountNextIndex", rpc_params![account])
+            .await
+            .context("the node does not tell a meter's nonce")
     }
 
     /// Reports every step at its end until asked to stop.
     pub async fn run(mut self, timing: StepTiming, stop: Stop) -> Result<()> {
         let mut step = timing.step_at(now_ms());
         loop {
-            let closes_at_ms = timing.closes_at_ms(step);
-            let waiter = stop.clone();
-            let stopped =
-                tokio::task::spawn_blocking(move || waiter.wait_until(closes_at_ms)).await;
-            if stopped? {
+            if wait_for_end(step, timing, &stop).await? {
                 return Ok(());
             }
-            self.report(step).await;
+            match self.report(step).await {
+                Ok(refused) => {
+                    for Refused {
+                        meter,
+                        step,
+                        reason,
+                    } in refused
+                    {
+                        tracing::warn!(meter = meter.0, %step, reason, "reading refused");
+                    }
+                }
+                Err(error) => tracing::warn!(%step, error = format!("{error:#}"), "readings lost"),
+            }
             // Steps that went by meanwhile (the machine slept) were not measured.
             step = timing.step_at(now_ms()).max(Step(step.0.saturating_add(1)));
         }
     }
+}
+
+/// Waits until a step has ended; returns early, and true, when asked to stop.
+pub async fn wait_for_end(step: Step, timing: StepTiming, stop: &Stop) -> Result<bool> {
+    let closes_at_ms = timing.closes_at_ms(step);
+    let waiter = stop.clone();
+    let stopped = tokio::task::spawn_blocking(move || waiter.wait_until(closes_at_ms)).await?;
+    Ok(stopped)
 }
 
 #[cfg(test)]

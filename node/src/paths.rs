@@ -52,6 +52,11 @@ impl ChainFolder {
         self.0.join("network")
     }
 
+    /// Returns the file in which a validator remembers what it has signed.
+    pub fn agreement_log(&self) -> PathBuf {
+        self.0.join("agreement.log")
+    }
+
     /// Returns the folder of chain `id` below `base` if that chain was set up there.
     pub fn find(base: &Path, id: &str) -> Option<Self> {
         let folder = Self(base.join(CHAINS).join(id));

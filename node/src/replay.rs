@@ -33,7 +33,7 @@ use crate::{
     meters::interval_call,
     paths::ChainFolder,
     producer::BODY_BYTES_MAX,
-    report::grouped,
+    report::{grouped, say},
     service::{self, Role},
     spec::ChainSpec,
 };
@@ -285,18 +285,18 @@ impl ReplayCommand {
 
     fn tell(&self, outcome: &Outcome) -> Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(outcome)?);
+            say!("{}", serde_json::to_string_pretty(outcome)?)?;
             return Ok(());
         }
-        let line = |name: &str, value: String| println!("  {name:<22} {value}");
-        println!(
+        let line = |name: &str, value: String| say!("  {name:<22} {value}");
+        say!(
             "Replay of {} with the {} key on {}",
             self.dir.display(),
             outcome.key,
             outcome.database
-        );
-        line("steps", grouped(outcome.steps.into()));
-        line("readings", grouped(outcome.readings.into()));
+        )?;
+        line("steps", grouped(outcome.steps.into()))?;
+        line("readings", grouped(outcome.readings.into()))?;
         let pair = |totals: &Totals| {
             format!(
                 "{} Wh in the data, {} Wh on the chain",
@@ -304,30 +304,30 @@ impl ReplayCommand {
                 grouped(totals.chain.into())
             )
         };
-        line("generated", pair(&outcome.generated_wh));
-        line("consumed", pair(&outcome.consumed_wh));
+        line("generated", pair(&outcome.generated_wh))?;
+        line("consumed", pair(&outcome.consumed_wh))?;
         line(
             "shared by the key",
             format!("{} Wh", grouped(outcome.shared_wh.into())),
-        );
+        )?;
         line(
             "left to generators",
             format!("{} Wh", grouped(outcome.rest_wh.into())),
-        );
-        line("best block", outcome.best_block.clone());
-        line("state root", outcome.state_root.clone());
-        line("time", format!("{:.1} s", outcome.seconds));
+        )?;
+        line("best block", outcome.best_block.clone())?;
+        line("state root", outcome.state_root.clone())?;
+        line("time", format!("{:.1} s", outcome.seconds))?;
         line(
             "rate",
             format!("{} readings/s", grouped(outcome.readings_per_second.into())),
-        );
+        )?;
         if let Some(bytes) = outcome.peak_memory_bytes {
-            line("peak memory", format!("{} MiB", bytes / (1024 * 1024)));
+            line("peak memory", format!("{} MiB", bytes / (1024 * 1024)))?;
         }
         line(
             "on disk",
             format!("{} MiB", outcome.disk_bytes / (1024 * 1024)),
-        );
+        )?;
         line(
             "state",
             format!(
@@ -335,15 +335,15 @@ impl ReplayCommand {
                 grouped(outcome.state.entries.into()),
                 outcome.state.bytes / (1024 * 1024)
             ),
-        );
-        println!(
+        )?;
+        say!(
             "{}",
             if outcome.equal {
                 "Every total is equal."
             } else {
                 "TOTALS DIFFER."
             }
-        );
+        )?;
         Ok(())
     }
 }

@@ -1,6 +1,82 @@
-//! Numbers the way people read them.
+//! Numbers and errors the way people read them, and the output they go to.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use commonwatt_primitives::{AccountId, Wh, time::Month};
+
+/// Nobody reads what is printed any more, as after `| head`. No fault of anybody's.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+struct OutputClosed;
+
+/// Standard output. Where `print!` panics once nobody reads, writing here is an error that [`is_output_closed`] knows.
+#[derive(Debug)]
+pub struct Output(io::Stdout);
+
+/// Returns standard output.
+pub fn output() -> Output {
+    Output(io::stdout())
+}
+
+fn name_closed(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::other(OutputClosed),
+        _ => error,
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(name_closed)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(name_closed)
+    }
+}
+
+/// Prints a line.
+///
+/// # Errors
+/// Standard output takes nothing.
+pub fn print_line(text: fmt::Arguments<'_>) -> io::Result<()> {
+    writeln!(output(), "{text}")
+}
+
+/// Prints a line as `println!` does, but returns an error where that panics.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::report::print_line(format_args!($($text)*))
+    };
+}
+pub(crate) use say;
+
+/// Returns whether a command ended early only because nobody reads what it prints.
+pub fn is_output_closed(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .is_some_and(|inner| inner.is::<OutputClosed>())
+    })
+}
+
+/// Returns an error and its causes in one line; a cause that the error before has spelled out already is left out.
+pub fn describe_error(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
 
 /// Returns a whole number in groups of three digits.
 pub fn grouped(number: u128) -> String {
@@ -92,6 +168,25 @@ mod tests {
         assert_eq!(size(1_916), "1.9 KiB");
         assert_eq!(size(1_048_576), "1.0 MiB");
         assert_eq!(size(5_400_000_000), "5 149.8 MiB");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = || anyhow::anyhow!("no room").context("cannot write a.json: no room");
+        assert_eq!(describe_error(&refused()), "cannot write a.json: no room");
+        let outer = refused().context("nothing was set up");
+        assert_eq!(
+            describe_error(&outer),
+            "nothing was set up: cannot write a.json: no room"
+        );
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_is_told_from_other_broken_pipes() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let closed = anyhow::Error::from(name_closed(pipe())).context("cannot print");
+        assert!(is_output_closed(&closed));
+        assert!(!is_output_closed(&pipe().into()));
     }
 
     #[test]

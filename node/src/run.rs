@@ -8,6 +8,7 @@ use commonwatt_keystore::Keystore;
 use commonwatt_primitives::digest::Punctuality;
 
 use crate::{
+    agreement::{LinkConfig, NetworkArgs},
     args::{ChainArgs, MetricsArgs, RpcArgs, StorageArgs},
     bidding::BidArgs,
     key::{PasswordArgs, Prompt},
@@ -39,6 +40,12 @@ pub struct RunCommand {
     password: PasswordArgs,
     #[command(flatten)]
     bid: BidArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Vote from this height on only: for a validator whose write-ahead log is lost, or whose keys have moved. Give at least
+    /// two more than the last block of any node
+    #[arg(long, value_name = "HEIGHT", requires = "validator")]
+    votes_from: Option<u32>,
     #[command(flatten)]
     storage: StorageArgs,
     #[command(flatten)]
@@ -76,6 +83,10 @@ impl RunCommand {
             rpc: self.rpc.config(),
             metrics: self.metrics.address(),
             role,
+            link: Some(LinkConfig {
+                network: self.network.clone(),
+                votes_from: self.votes_from,
+            }),
         })?;
         let (best, _) = service.chain().best();
         tracing::info!(

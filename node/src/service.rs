@@ -1,20 +1,20 @@
 //! A running node: its chain, the tasks round it, and their end.
 //!
 //! ## Order
-//! Start: the folder's lock, the database, the agreement, JSON-RPC, the block producer. Each needs the one before.
+//! Start: the folder's lock, the database, the agreement, the network, JSON-RPC, the maker of blocks. Each needs the one
+//! before.
 //!
-//! End: the tasks (a block that is being made is stored first), JSON-RPC, the database, the lock. A signal, a task's
+//! End: the tasks (a block that is being made is stored first), the network, JSON-RPC, the database, the lock. A signal, a task's
 //! request or a task's failure leads to the same end; only what is returned differs.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use commonwatt_chain::{
-    Agreement, Chain, ChainConfig, SessionPairs, SessionSigner, SingleValidator,
-};
+use commonwatt_chain::{Chain, ChainConfig, SessionPairs, SessionSigner, Validators};
 use commonwatt_executor::Executor;
 use commonwatt_keystore::{Keystore, SessionPairs as KeystorePairs};
 use commonwatt_metrics::About;
+use commonwatt_network::NetworkHandle;
 use commonwatt_primitives::{
     AccountId, StepTiming,
     auction::Validator,
@@ -27,10 +27,11 @@ use sp_core::{ed25519, sr25519};
 use tokio::runtime::Runtime;
 
 use crate::{
+    agreement::{Link, LinkConfig, Member},
     bidding::Bidder,
     community,
     paths::{ChainFolder, FolderLock},
-    producer::{self, CatchUp, Produced},
+    producer::{self, CatchUp, Ended, Produced},
     session_keystore::LentKeystore,
     signals::ask_on_signal,
     spec::{ChainSpec, ChainType},
@@ -57,10 +58,12 @@ pub struct ServiceConfig {
     pub metrics: Option<SocketAddr>,
     /// Whether the node makes blocks.
     pub role: Role,
+    /// How it meets others, if it does.
+    pub link: Option<LinkConfig>,
 }
 
-/// Finds the secrets of the keys that the chain knows a validator by, and makes the agreement with them.
-pub type FindKeys = Box<dyn FnOnce(&Validator<AccountId>) -> Result<SingleValidator>>;
+/// Finds the secrets of a validator's keys, given who validates now.
+pub type FindKeys = Box<dyn FnOnce(&[Validator<AccountId>]) -> Result<Arc<dyn SessionSigner>>>;
 
 /// What a node does on its chain.
 pub enum Role {
@@ -79,12 +82,11 @@ impl Role {
     /// Returns the role of the only validator of a development chain, whose keys everybody knows.
     pub fn developer() -> Self {
         Self::Validator {
-            find: Box::new(|validator| {
-                let pairs = SessionPairs {
+            find: Box::new(|_| {
+                Ok(Arc::new(SessionPairs {
                     vote: community::ed25519_key("//Alice"),
                     beacon: community::sr25519_key("//Alice"),
-                };
-                Ok(SingleValidator::new(validator, pairs)?)
+                }))
             }),
             keystore: None,
         }
@@ -95,12 +97,13 @@ impl Role {
         let keystore = Arc::new(keystore);
         let opened = keystore.clone();
         Self::Validator {
-            find: Box::new(move |validator| {
-                // Says where a missing key belongs.
-                opened.session_pair(&validator.keys)?;
+            find: Box::new(move |validators| {
+                if let [validator] = validators {
+                    // Says where a missing key belongs.
+                    opened.session_pair(&validator.keys)?;
+                }
                 // All of them: keys that were registered later act at a later height.
-                let pairs = StoredPairs(opened.session_keys()?);
-                Ok(SingleValidator::new(validator, pairs)?)
+                Ok(Arc::new(StoredPairs(opened.session_keys()?)))
             }),
             keystore: Some(keystore),
         }
@@ -156,26 +159,31 @@ pub fn chain_on(db: ChainDb, spec: &ChainSpec) -> Result<Chain> {
     )?)
 }
 
-/// Tells the chain who may make its blocks: its only validator. With several validators it stays without, and so takes
-/// no blocks.
-pub fn agree(chain: &mut Chain, role: Role) -> Result<()> {
+/// Tells the chain how its blocks are made and checked; returns the node's keys, if it validates.
+///
+/// # Errors
+/// The node is to make blocks alone, and lacks a key for that.
+pub fn agree(chain: &mut Chain, role: Role) -> Result<Option<Arc<dyn SessionSigner>>> {
     let validators = chain.next_lineup()?.validators;
-    let agreement: Arc<dyn Agreement> = match (validators.as_slice(), role) {
-        ([validator], Role::Validator { find, .. }) => Arc::new(find(validator)?),
-        ([_], Role::Full) => Arc::new(SingleValidator::follower()),
-        (several, Role::Validator { .. }) => {
-            bail!(validators::explain_number(chain, several.len()))
-        }
-        (several, Role::Full) => {
-            tracing::warn!(
-                validators = several.len(),
-                "this version agrees with a single validator only: the chain is served as it is, and takes no blocks"
-            );
-            return Ok(());
-        }
+    let Role::Validator { find, .. } = role else {
+        chain.set_agreement(Arc::new(Validators::follower()));
+        return Ok(None);
     };
-    chain.set_agreement(agreement);
-    Ok(())
+    let keys = find(&validators)?;
+    let agreement = Validators::holding(keys.clone());
+    if let [validator] = validators.as_slice() {
+        agreement.verify_keys(validator)?;
+    } else if !validators
+        .iter()
+        .any(|validator| keys.holds(&validator.keys.vote))
+    {
+        tracing::warn!(
+            validators = validators.len(),
+            "none of the vote keys in the keystore acts at the next height: until one does, this node only follows"
+        );
+    }
+    chain.set_agreement(Arc::new(agreement));
+    Ok(Some(keys))
 }
 
 /// A node that runs.
@@ -186,6 +194,9 @@ pub struct Service {
     rpc: RpcServer,
     watch: Watch,
     tasks: Supervisor,
+    network: Option<NetworkHandle>,
+    /// Until the engine takes over.
+    member: Option<Member>,
     // Those below are dropped in this order, after all that use them.
     runtime: Runtime,
     _lock: FolderLock,
@@ -201,12 +212,13 @@ impl Service {
             rpc,
             metrics,
             role,
+            link,
         } = config;
         verify_beginning(&spec)?;
         let lock = folder.lock()?;
         let mut chain = open_chain(&folder, &spec, database)?;
         let (role_name, keystore) = (role.name(), role.keystore());
-        agree(&mut chain, role)?;
+        let keys = agree(&mut chain, role)?;
         let chain = Arc::new(chain);
 
         let runtime = threads::start_async()?;
@@ -220,9 +232,16 @@ impl Service {
             is_authority: role_name == NodeRole::Authority,
         };
         let watch = runtime.block_on(Watch::start(chain.clone(), &about, metrics))?;
+        let link = match &link {
+            Some(config) => {
+                Some(runtime.block_on(Link::start(chain.clone(), &folder, keys, config))?)
+            }
+            None => None,
+        };
         let lent = keystore.map(|keystore| Arc::new(LentKeystore::new(keystore)) as _);
         let services = watch.lend(Services {
             keystore: lent,
+            network: link.as_ref().map(Link::view),
             ..Services::default()
         });
         let rpc = runtime.block_on(commonwatt_rpc::start_with(
@@ -239,8 +258,12 @@ impl Service {
             }
             Ok(())
         });
+        let linked = link.map(|link| link.serve(&mut tasks, watch.agreement()));
+        let (network, member) = linked.unzip();
         Ok(Self {
             chain,
+            network,
+            member,
             timing: spec.genesis.timing,
             is_validator: role_name == NodeRole::Authority,
             rpc,
@@ -293,22 +316,39 @@ impl Service {
         self.tasks.spawn("bidding", run);
     }
 
-    /// Begins to make blocks, each of them told to `after`; a node that is no validator watches the clock instead.
+    /// Begins to make blocks or to agree on them with others. Those that this node makes as the only validator are told to
+    /// `after`; the others the agreement's own log lines tell.
     pub fn produce(
         &mut self,
         catch_up: CatchUp,
         after: impl FnMut(Produced) + Send + 'static,
     ) -> Result<()> {
         let (chain, timing, stop) = (self.chain.clone(), self.timing, self.stop().clone());
-        if self.is_validator {
-            self.tasks.spawn_thread("making blocks", move || {
-                producer::run(&chain, &timing, catch_up, &stop, after)
-            })
-        } else {
-            self.tasks.spawn_thread("watching the clock", move || {
+        let figures = self.watch.agreement().clone();
+        let is_alone = self.is_validator && chain.next_lineup()?.validators.len() == 1;
+        match self.member.take() {
+            member if is_alone => self.tasks.spawn_thread("making blocks", move || {
+                match (
+                    producer::run(&chain, &timing, catch_up, &stop, after)?,
+                    member,
+                ) {
+                    (Ended::Asked, _) => Ok(()),
+                    (Ended::Several(count), Some(member)) => {
+                        tracing::info!(validators = count, "from here on blocks are agreed on");
+                        member.take_part(timing, catch_up, true, figures, &stop)
+                    }
+                    (Ended::Several(count), None) => {
+                        bail!(validators::explain_number(&chain, count))
+                    }
+                }
+            }),
+            Some(member) => self.tasks.spawn_thread("the agreement", move || {
+                member.take_part(timing, catch_up, false, figures, &stop)
+            }),
+            None => self.tasks.spawn_thread("watching the clock", move || {
                 producer::watch_clock(&chain, &timing, &stop);
                 Ok(())
-            })
+            }),
         }
     }
 
@@ -322,6 +362,7 @@ impl Service {
             rpc,
             watch,
             tasks,
+            network,
             runtime,
             _lock,
             ..
@@ -329,6 +370,9 @@ impl Service {
         tasks.wait();
         tracing::info!("stopping");
         let result = tasks.end();
+        if let Some(network) = network {
+            runtime.block_on(network.shutdown());
+        }
         runtime.block_on(rpc.stop());
         drop(watch);
         let flushed = chain.db().flush();

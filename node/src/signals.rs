@@ -13,34 +13,54 @@ const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// Asks everybody to stop at Ctrl-C, when the terminal is closed, or when a supervisor ends the process; a second signal
-/// ends the process at once, which loses no block that was announced.
+/// The signals that end a process: Ctrl-C, a supervisor's, the end of the terminal.
 ///
 /// Under `nohup` the end of the terminal is ignored, and stays so.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Listens from now on, within a tokio runtime: none of them ends the process by itself any more.
+    pub fn listen() -> Result<Self> {
+        let listen =
+            |number| signal(SignalKind::from_raw(number)).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SIGINT)?,
+            terminate: listen(SIGTERM)?,
+            hangup: match is_ignored(SIGHUP) {
+                true => None,
+                false => Some(listen(SIGHUP)?),
+            },
+        })
+    }
+
+    /// Waits for the next signal, and returns the status that a shell reports for a process it ended.
+    pub async fn next(&mut self) -> i32 {
+        let number = tokio::select! {
+            _ = self.interrupt.recv() => SIGINT,
+            _ = self.terminate.recv() => SIGTERM,
+            () = next(&mut self.hangup) => SIGHUP,
+        };
+        SIGNALLED + number
+    }
+}
+
+/// Asks everybody to stop at the first signal; a second one ends the process at once, which loses no block that was
+/// announced.
 pub async fn ask_on_signal(stop: Stop) -> Result<()> {
-    let listen = |number| signal(SignalKind::from_raw(number)).context("cannot listen for signals");
-    let mut interrupt = listen(SIGINT)?;
-    let mut terminate = listen(SIGTERM)?;
-    let mut hangup = match is_ignored(SIGHUP) {
-        true => None,
-        false => Some(listen(SIGHUP)?),
-    };
-    let mut signals = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => SIGINT,
-            _ = terminate.recv() => SIGTERM,
-            () = next(&mut hangup) => SIGHUP,
-        }
-    };
+    let mut signals = Signals::listen()?;
     tokio::select! {
-        _ = signals() => {}
+        _ = signals.next() => {}
         () = stop.asked() => {}
     }
     stop.ask();
     tokio::spawn(async move {
-        let number = signals().await;
+        let status = signals.next().await;
         tracing::warn!("a second signal: ending at once");
-        std::process::exit(SIGNALLED + number);
+        std::process::exit(status);
     });
     Ok(())
 }

@@ -1,24 +1,33 @@
 //! Chain specs: one JSON format, which names a chain and holds its genesis as people write it.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use commonwatt_executor::Executor;
+use commonwatt_primitives::AccountId;
 use commonwatt_runtime::{
     Hash,
     configs::SS58_PREFIX,
     genesis::{CommunityGenesis, Finding},
 };
+use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sp_core::Pair;
+
+use crate::community::{self, ed25519_key, sr25519_key};
 
 /// Largest chain spec file that is read, in bytes.
 const SPEC_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// No chain in use began before 2020, milliseconds since the Unix epoch.
 const LIVE_SINCE_MS: u64 = 1_577_836_800_000;
+
+/// The example to copy from, whose accounts belong to nobody.
+const EXAMPLE: &str = include_str!("../../chain-specs/example-community.json");
 
 /// Longest id of a chain.
 const ID_BYTES_MAX: usize = 64;
@@ -92,6 +101,19 @@ pub enum SpecError {
         /// What is wrong with it, and what to write.
         problem: String,
     },
+    /// A session key is none.
+    #[error(
+        "the chain spec's {purpose} key of validator {account} is no {scheme} key: were vote and beacon key exchanged? \
+         `commonwatt key list` shows which is which"
+    )]
+    SessionKey {
+        /// Whose it is.
+        account: String,
+        /// What it is for.
+        purpose: &'static str,
+        /// What keys for that are.
+        scheme: &'static str,
+    },
     /// The genesis contradicts itself.
     #[error("the chain spec's genesis has {count} error(s): {errors}")]
     Genesis {
@@ -129,6 +151,7 @@ impl ChainSpec {
             return Err(SpecError::Id(self.id.clone()));
         }
         self.verify_begin()?;
+        self.verify_session_keys()?;
         let errors: Vec<_> = self
             .genesis
             .check()
@@ -145,6 +168,71 @@ impl ChainSpec {
             count: errors.len(),
             errors: errors.join("; "),
         })
+    }
+
+    /// Checks that each session key is a key of its kind. Most keys that were exchanged are not.
+    fn verify_session_keys(&self) -> Result<(), SpecError> {
+        for validator in &self.genesis.validators {
+            let keys = &validator.keys;
+            let wrong = if VerifyingKey::from_bytes(&keys.vote.0).is_err() {
+                ("vote", "ed25519")
+            } else if schnorrkel::PublicKey::from_bytes(&keys.beacon.0).is_err() {
+                ("beacon", "sr25519")
+            } else {
+                continue;
+            };
+            return Err(SpecError::SessionKey {
+                account: validator.account.to_string(),
+                purpose: wrong.0,
+                scheme: wrong.1,
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns what is legal but perhaps not meant.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<_> = self
+            .genesis
+            .check()
+            .into_iter()
+            .filter_map(|finding| match finding {
+                Finding::Note(note) => Some(note),
+                Finding::Error(_) => None,
+            })
+            .collect();
+        if self.chain_type == ChainType::Live {
+            notes.extend(self.note_known_accounts());
+        }
+        notes
+    }
+
+    /// Notes accounts and keys that no real community can mean: everybody has their secrets, or nobody.
+    fn note_known_accounts(&self) -> Vec<String> {
+        let developers: BTreeSet<AccountId> = community::DEVELOPERS
+            .iter()
+            .map(|name| format!("//{name}"))
+            .flat_map(|path| {
+                let (one, other) = (ed25519_key(&path), sr25519_key(&path));
+                [one.public().0.into(), other.public().0.into()]
+            })
+            .collect();
+        let example: Self =
+            serde_json::from_str(EXAMPLE).expect("a test reads the example in this binary");
+        let of_example: BTreeSet<_> = example.genesis.everybody().collect();
+        let mut notes = Vec::new();
+        for who in self.genesis.everybody() {
+            if developers.contains(&who) {
+                notes.push(format!(
+                    "{who} is a development account, whose secret everybody knows: replace it before the chain begins"
+                ));
+            } else if of_example.contains(&who) {
+                notes.push(format!(
+                    "{who} comes from the example, and nobody has its secret: replace it before the chain begins"
+                ));
+            }
+        }
+        notes
     }
 
     /// Checks that a chain in use begins on its grid of steps, and not before there was such a chain: every step
@@ -249,6 +337,37 @@ mod tests {
         };
         assert!(begins(1_795_269_600).contains("13 digits"));
         assert!(begins(1_795_269_601_000).contains("the next multiple is 1795270500000"));
+    }
+
+    #[test]
+    fn exchanged_session_keys_are_noticed() {
+        let error = refused(|spec| {
+            let keys = &mut spec.genesis.validators[0].keys;
+            let (vote, beacon) = (keys.vote.0, keys.beacon.0);
+            (keys.vote, keys.beacon) = (beacon.into(), vote.into());
+        });
+        assert!(
+            error.contains("no ed25519 key") || error.contains("no sr25519 key"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn accounts_of_nobody_or_everybody_are_noted_on_a_live_chain() {
+        let example: ChainSpec = serde_json::from_str(EXAMPLE).unwrap();
+        assert_eq!(example.verify().map_err(|error| error.to_string()), Ok(()));
+        let notes = example.notes().join("\n");
+        for who in example.genesis.everybody() {
+            assert!(
+                notes.contains(&format!("{who} comes from the example")),
+                "{notes}"
+            );
+        }
+        let mut spec = spec();
+        assert!(!spec.notes().join("\n").contains("replace it"));
+        spec.chain_type = ChainType::Live;
+        let notes = spec.notes().join("\n");
+        assert!(notes.contains("everybody knows"), "{notes}");
     }
 
     #[test]

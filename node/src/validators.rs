@@ -1,9 +1,5 @@
-//! What a node says when the chain has another number of validators than one.
-//!
-//! The agreement of this version knows one validator. Which keys it signs with the chain says for each height, so a change
-//! of keys needs nothing but the keys; a second validator, once it acts, ends the making of blocks.
+//! What a node without a network says when others decide with it.
 
-use anyhow::{Result, bail};
 use commonwatt_chain::{Chain, ChainError, lineup_of};
 use commonwatt_storage::StateError;
 
@@ -11,19 +7,11 @@ use commonwatt_storage::StateError;
 /// the last one.
 const BLOCKS_LOOKED_AT_MAX: u32 = 256;
 
-/// Checks that the next block has one validator.
-pub fn verify_single(chain: &Chain) -> Result<()> {
-    match chain.next_lineup()?.validators.len() {
-        1 => Ok(()),
-        count => bail!(explain_number(chain, count)),
-    }
-}
-
-/// Says why a chain with none or several validators gets no blocks from this version, how that came about, and what to do.
+/// Says why a chain with several validators gets no blocks from a node on its own, how that came about, and what to do.
 pub fn explain_number(chain: &Chain, count: usize) -> String {
     let best = chain.best().0;
     let only_one = format!(
-        "this chain has {count} validators, and this version makes blocks only for chains that have one"
+        "this chain has {count} validators, and this node has no network to agree with the others"
     );
     if best == 0 {
         return format!(

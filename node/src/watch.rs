@@ -7,7 +7,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use commonwatt_chain::{Chain, HealthCheck};
-use commonwatt_metrics::{About, Follower, Metrics, MetricsServer, Protocol, RpcFigures};
+use commonwatt_metrics::{
+    About, AgreementFigures, Follower, Metrics, MetricsServer, Protocol, RpcFigures,
+};
 use commonwatt_rpc::{CallObserver, CallProtocol, Services};
 use tokio::task::JoinHandle;
 
@@ -56,6 +58,11 @@ impl Watch {
     /// Returns where metrics are served, if they are.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.server.as_ref().map(MetricsServer::local_addr)
+    }
+
+    /// Returns the figures of the agreement.
+    pub fn agreement(&self) -> &AgreementFigures {
+        self.metrics.agreement()
     }
 
     /// Lends the log's filter and the figures to JSON-RPC.

@@ -1,13 +1,17 @@
-//! Runtime APIs beyond Substrate's own: what a member, an auditor and a wallet ask about energy and
-//! about who makes the next block.
+//! Runtime APIs beyond Substrate's own: what a member, an auditor and a wallet ask about energy, its market and
+//! who makes the next block.
 
 use codec::{Decode, Encode};
 use commonwatt_primitives::{
-    AccountId, Coin, Hash, MeterId, Month, Role, Step, StepTiming, VotingToken, auction::Validator,
-    keys::SessionKeys, metering::MeterInfo,
+    AccountId, Coin, Hash, MeterId, Month, Ppm, Role, Step, StepTiming, VotingToken, Wh,
+    auction::Validator, keys::SessionKeys, metering::MeterInfo,
+};
+use pallet_double_auction::{
+    ClearingInfo, HistoryEntry, MarketContract, MemberOrders, MonthEntry, OrderBook,
 };
 use pallet_energy_token::{Flag, Reading, RegisterReading};
 use pallet_miner_auction::{AuctionInfo, Bid, BidTerms, Offence};
+use pallet_outer_grid::{PostedRates, Statement, Tariff};
 use pallet_reputation::ReputationInfo;
 use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
 use scale_info::TypeInfo;
@@ -82,6 +86,28 @@ pub struct AuctionContract {
     pub evidence_window: u32,
     /// Voting tokens that auctions have burned.
     pub burned: VotingToken,
+}
+
+/// What orders of a step to come have matched so far, where they match as they arrive.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Matched {
+    /// The orders in the sequence they arrived in.
+    pub orders: Vec<commonwatt_clearing::Order<AccountId>>,
+    /// The matches, by the positions of the orders.
+    pub trades: Vec<commonwatt_clearing::Trade>,
+}
+
+/// What energy and coins cost outside the market, and what loyalty follows.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct MarketRates {
+    /// The energy that prices are for.
+    pub unit: Wh,
+    /// The outer grid's tariffs, ascending.
+    pub tariffs: Vec<Tariff>,
+    /// The treasury's rates for coins, if it posted any.
+    pub coins: Option<PostedRates>,
+    /// The contract about loyalty.
+    pub loyalty: pallet_loyalty::Rules,
 }
 
 sp_api::decl_runtime_apis! {
@@ -159,6 +185,40 @@ sp_api::decl_runtime_apis! {
 
         /// Returns how far an account is trusted.
         fn reputation(who: AccountId) -> ReputationInfo;
+    }
+
+    /// The market of each step, and what it leaves over.
+    pub trait MarketApi {
+        /// Returns what the market is.
+        fn market() -> MarketContract;
+
+        /// Returns the book of a step to come or of a kept one.
+        fn order_book(step: Step) -> OrderBook<AccountId>;
+
+        /// Returns what orders of a step to come have matched so far, where they match as they arrive.
+        fn matched(step: Step) -> Matched;
+
+        /// Returns how the market of a step ended and all that proves it; `None` when it had no orders, or is not kept.
+        fn clearing(step: Step) -> Option<ClearingInfo<AccountId>>;
+
+        /// Returns a member's open and standing orders, and those of the last `past` steps.
+        fn orders(who: AccountId, past: u32) -> MemberOrders<AccountId>;
+
+        /// Returns how the markets of the `count` steps up to `newest` ended, newest first.
+        fn history(newest: Step, count: u32) -> Vec<HistoryEntry>;
+
+        /// Returns what a member paid and received in each of the last `count` months, of steps no longer kept, newest
+        /// first.
+        fn trade_months(who: AccountId, count: u32) -> Vec<MonthEntry>;
+
+        /// Returns a member's loyalty, 1.0 being a million.
+        fn loyalty(who: AccountId) -> Ppm;
+
+        /// Returns what an account owes for the outer grid in the steps from `from` to `to`.
+        fn statement(who: AccountId, from: Step, to: Step) -> Statement;
+
+        /// Returns what energy and coins cost outside the market.
+        fn rates() -> MarketRates;
     }
 
     /// Who is who.

@@ -18,15 +18,15 @@ use pallet_registry::EnsureDso;
 use scale_info::TypeInfo;
 use sp_runtime::{
     MultiSignature, Perbill,
-    traits::{AccountIdLookup, BlakeTwo256},
+    traits::{AccountIdConversion, AccountIdLookup, BlakeTwo256},
 };
 use sp_version::RuntimeVersion;
 
 use crate::{
-    AccountId, Balances, Block, BlockNumber, Coin, Council, EnergyToken, Hash, MarketStep,
-    MinerAuction, Nonce, OriginCaller, PalletInfo, Registry, Reputation, Runtime, RuntimeCall,
-    RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System,
-    VERSION, VirtualMeter, VotingTokens, calls, weights,
+    AccountId, Balances, Block, BlockNumber, Coin, Council, DoubleAuction, EnergyToken, Hash,
+    Loyalty, MarketStep, MinerAuction, Nonce, OriginCaller, OuterGrid, PalletInfo, Registry,
+    Reputation, Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason,
+    RuntimeOrigin, RuntimeTask, System, VERSION, VirtualMeter, VotingTokens, calls, weights,
 };
 
 /// Address format of this chain's accounts: Substrate's generic one.
@@ -44,6 +44,12 @@ pub const EPOCH_LENGTH: u32 = 96;
 pub const EVIDENCE_WINDOW: u32 = 192;
 /// Longest period of declarations: a day of 15-minute steps.
 pub const DECLARATION_PERIOD_MAX: u32 = 96;
+/// Orders that a member may have in one step, beside standing ones.
+pub const ORDERS_PER_MEMBER_MAX: u32 = 16;
+/// Standing orders that a member may have.
+pub const STANDING_ORDERS_MAX: u32 = 16;
+/// Orders that a step may have: ten for each of [`MEMBERS_MAX`].
+pub const ORDERS_PER_STEP_MAX: u32 = 10 * MEMBERS_MAX;
 /// Declarations a block evaluates: [`MEMBERS_MAX`] of them take 79 blocks.
 pub const EVALUATIONS_PER_BLOCK: u32 = 256;
 
@@ -274,15 +280,20 @@ pub enum ProxyType {
     Governance,
     /// What the DSO does about meters and readings.
     Metering,
+    /// Orders on the market of a step.
+    Trading,
 }
 
 impl InstanceFilter<RuntimeCall> for ProxyType {
     fn filter(&self, call: &RuntimeCall) -> bool {
         match self {
             Self::Any => true,
-            Self::NonTransfer => {
-                !matches!(call, RuntimeCall::Balances(_) | RuntimeCall::EnergyCoin(_))
-            }
+            Self::NonTransfer => !matches!(
+                call,
+                RuntimeCall::Balances(_)
+                    | RuntimeCall::EnergyCoin(_)
+                    | RuntimeCall::DoubleAuction(_)
+            ),
             Self::Governance => matches!(
                 call,
                 RuntimeCall::Council(_)
@@ -292,6 +303,10 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
             Self::Metering => matches!(
                 call,
                 RuntimeCall::Registry(_) | RuntimeCall::EnergyToken(_) | RuntimeCall::Utility(_)
+            ),
+            Self::Trading => matches!(
+                call,
+                RuntimeCall::DoubleAuction(_) | RuntimeCall::Utility(_)
             ),
         }
     }
@@ -335,6 +350,8 @@ impl pallet_virtual_meter::Config for Runtime {
     type Clock = MarketStep;
     type Readings = EnergyToken;
     type VotingTokens = VotingTokens;
+    type Sales = DoubleAuction;
+    type OnHoldingExpired = OuterGrid;
     type AgreementOrigin = Governance;
     type MaxParticipants = ConstU32<MEMBERS_MAX>;
     type MaxMeters = ConstU32<METERS_MAX>;
@@ -352,16 +369,61 @@ impl ClaimSource<AccountId> for HeaderClaim {
     }
 }
 
-/// What members used and sold, from their virtual generation meters.
+parameter_types! {
+    pub const MarketPalletId: PalletId = PalletId(*b"cw/markt");
+    /// The treasury's keyless account, which takes what clearings leave over. The treasury's origin burns what is there,
+    /// and mints as much elsewhere, when it wants to spend it.
+    pub Treasury: AccountId = PalletId(*b"cw/trsry").into_account_truncating();
+}
+
+impl pallet_double_auction::Config for Runtime {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type Clock = MarketStep;
+    type Registry = Registry;
+    type Energy = VirtualMeter;
+    type Loyalty = Loyalty;
+    type Shortfalls = Reputation;
+    type Beacon = MinerAuction;
+    type TermsOrigin = Governance;
+    type Treasury = Treasury;
+    type Retention = pallet_virtual_meter::RetentionOf<Runtime>;
+    type EpochLength = ConstU32<EPOCH_LENGTH>;
+    type MaxOrders = ConstU32<ORDERS_PER_MEMBER_MAX>;
+    type MaxStanding = ConstU32<STANDING_ORDERS_MAX>;
+    type MaxBooked = ConstU32<{ ORDERS_PER_MEMBER_MAX + STANDING_ORDERS_MAX }>;
+    type MaxOrdersPerStep = ConstU32<ORDERS_PER_STEP_MAX>;
+    type MaxTerms = ConstU32<16>;
+    type ExpiredBooksPerBlock = ConstU32<MEMBERS_MAX>;
+    type PalletId = MarketPalletId;
+    type WeightInfo = pallet_double_auction::weights::NativeWeight<Runtime>;
+}
+
+impl pallet_loyalty::Config for Runtime {
+    type WeightInfo = pallet_loyalty::weights::NativeWeight<Runtime>;
+}
+
+impl pallet_outer_grid::Config for Runtime {
+    type Clock = MarketStep;
+    type Meters = VirtualMeter;
+    type TariffOrigin = DsoOrGovernance;
+    type TreasuryOrigin = Majority;
+    type MaxTariffs = ConstU32<64>;
+    type WeightInfo = pallet_outer_grid::weights::NativeWeight<Runtime>;
+}
+
+/// What members used and offered, from their virtual generation meters and the market.
 pub struct MeteredDeliveries;
 
 impl Deliveries<AccountId> for MeteredDeliveries {
     fn delivery_of(who: &AccountId, step: Step) -> Option<Delivery> {
         let entry = VirtualMeter::vgm(step, who)?;
-        let is_known = entry.consumption.is_some() || !entry.sold.is_zero();
+        // A member that meant to sell and found no buyer kept its word.
+        let offered = DoubleAuction::offered(step, who).max(entry.sold);
+        let is_known = entry.consumption.is_some() || !offered.is_zero();
         is_known.then(|| Delivery {
             used: entry.consumption.unwrap_or_default(),
-            offered: entry.sold,
+            offered,
         })
     }
 }

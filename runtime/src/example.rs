@@ -102,5 +102,6 @@ pub fn genesis() -> CommunityGenesis {
         mpe_table: Default::default(),
         miner_auction: Default::default(),
         reputation: Default::default(),
+        market: Default::default(),
     }
 }

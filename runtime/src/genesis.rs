@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use codec::Encode;
+use commonwatt_clearing::Mechanism;
 use commonwatt_primitives::{
-    AccountId, Bps, Coin, Hash, Ppm, StepTiming, VotingToken,
+    AccountId, Bps, Coin, Hash, Ppm, StepTiming, VotingToken, Wh,
     keys::SessionKeys,
     metering::{MeterInfo, MeterKind},
 };
+use pallet_double_auction::TRADING_UNIT_DEFAULT;
 use pallet_energy_token::MpeTable;
 use pallet_miner_auction::draw::{Basis, Rule, Weights};
+use pallet_outer_grid::{CoinRates, Prices};
 use pallet_quota::Quotas;
 use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use serde::{Deserialize, Serialize};
@@ -73,6 +76,9 @@ pub struct CommunityGenesis {
     /// How far members are trusted.
     #[serde(default)]
     pub reputation: GenesisReputation,
+    /// How members trade, and what the outer grid costs.
+    #[serde(default)]
+    pub market: GenesisMarket,
 }
 
 /// The auctions of the first hour.
@@ -135,6 +141,35 @@ pub struct GenesisReputation {
     pub rules: pallet_reputation::Rules,
 }
 
+/// The market of the first hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GenesisMarket {
+    /// How prices are found.
+    pub mechanism: Mechanism,
+    /// The least energy that is traded, for which all prices are.
+    pub trading_unit: Wh,
+    /// What the outer grid takes and pays for a unit, in smallest units of money.
+    pub outer_grid: Prices,
+    /// At which rates the treasury changes coins and money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coin_rates: Option<CoinRates>,
+    /// The contract about loyalty.
+    pub loyalty: pallet_loyalty::Rules,
+}
+
+impl Default for GenesisMarket {
+    fn default() -> Self {
+        Self {
+            mechanism: Mechanism::Average,
+            trading_unit: TRADING_UNIT_DEFAULT,
+            outer_grid: Prices::default(),
+            coin_rates: None,
+            loyalty: Default::default(),
+        }
+    }
+}
+
 mod defaults {
     use commonwatt_primitives::Bps;
 
@@ -172,6 +207,9 @@ pub struct GenesisMeter {
     pub device: Option<AccountId>,
 }
 
+/// Largest trading unit: a megawatt-hour.
+pub const TRADING_UNIT_MAX: Wh = Wh(1_000_000);
+
 /// Voting tokens each validator begins with [P 5.1].
 pub const GENESIS_VOTING_TOKENS: VotingToken = 100;
 
@@ -195,6 +233,7 @@ impl CommunityGenesis {
         self.check_times(&mut errors, &mut notes);
         self.check_people(&mut errors);
         self.check_mining(&mut errors, &mut notes);
+        self.check_market(&mut errors, &mut notes);
         self.check_meters(&mut errors);
         self.check_agreement(&mut errors, &mut notes);
         errors
@@ -284,6 +323,21 @@ impl CommunityGenesis {
                 seed: self.beacon_seed(),
                 ..Default::default()
             },
+            double_auction: pallet_double_auction::GenesisConfig {
+                mechanism: self.market.mechanism,
+                unit: self.market.trading_unit,
+                ..Default::default()
+            },
+            loyalty: pallet_loyalty::GenesisConfig {
+                rules: self.market.loyalty,
+                ..Default::default()
+            },
+            outer_grid: pallet_outer_grid::GenesisConfig {
+                prices: self.market.outer_grid,
+                unit: self.market.trading_unit,
+                rates: self.market.coin_rates,
+                ..Default::default()
+            },
             council_membership: pallet_membership::GenesisConfig {
                 members: self.council.clone().try_into().unwrap_or_default(),
                 ..Default::default()
@@ -310,6 +364,15 @@ impl CommunityGenesis {
             few_candidates,
             retention: self.retention,
         }
+    }
+
+    /// Returns all accounts that the genesis gives a role, each once, in order.
+    pub fn everybody(&self) -> impl Iterator<Item = AccountId> + use<> {
+        let devices = self.meters.iter().filter_map(|meter| meter.device.as_ref());
+        let validators = self.validators.iter().map(|validator| &validator.account);
+        let roles = self.dsos.iter().chain(&self.members).chain(&self.council);
+        let accounts: BTreeSet<_> = roles.chain(devices).chain(validators).cloned().collect();
+        accounts.into_iter()
     }
 
     /// Returns `S_0`.
@@ -361,6 +424,44 @@ impl CommunityGenesis {
             notes.push(
                 "minerAuction.rules: noBidPenalty is 0, so nobody loses anything when nobody bids"
                     .into(),
+            );
+        }
+    }
+
+    fn check_market(&self, errors: &mut Vec<String>, notes: &mut Vec<String>) {
+        let GenesisMarket {
+            mechanism,
+            trading_unit,
+            outer_grid,
+            coin_rates,
+            loyalty,
+        } = self.market;
+        if !(Wh(1)..=TRADING_UNIT_MAX).contains(&trading_unit) {
+            errors.push(format!(
+                "market: tradingUnit must lie between 1 and {TRADING_UNIT_MAX} Wh"
+            ));
+        }
+        if let Err(error) = pallet_double_auction::verify_mechanism(mechanism) {
+            errors.push(format!("market.mechanism: {error}"));
+        }
+        if let Err(error) = loyalty.verify() {
+            errors.push(format!("market.loyalty: {error}"));
+        }
+        if let Some(Err(error)) = coin_rates.map(|rates| rates.verify()) {
+            errors.push(format!("market.coinRates: {error}"));
+        }
+        if outer_grid.feed_in >= outer_grid.buy {
+            notes.push(format!(
+                "market.outerGrid: feedIn {} is not below buy {}, so nobody gains by trading",
+                outer_grid.feed_in, outer_grid.buy
+            ));
+        }
+        let uncapped_static = self.agreement.as_ref().is_some_and(|agreement| {
+            matches!(agreement.key, KeyTerms::Static { capped: false, .. })
+        });
+        if uncapped_static {
+            notes.push(
+                "market: sales are capped by what consumption in clear leaves, and purchases on wish by the need, so orders can tell what a member consumed; consumption given as a commitment caps no sale".into(),
             );
         }
     }

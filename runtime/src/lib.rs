@@ -4,7 +4,8 @@
 //!
 //! ## Invariants
 //! - Order of work inside block `s`: corrections and readings (extrinsics), then distribution
-//!   (`virtual-meter` at the block's end), reputation, and last the auction. At a block's beginning the
+//!   (`virtual-meter` at the block's end), the market with loyalty (`double-auction`), reputation, and last the auction.
+//!   What the outer grid covers follows from what the market left, whenever somebody asks. At a block's beginning the
 //!   clock comes first, then the auction, which checks who made the block.
 //! - Calls that would need wasm, or would write the state behind the pallets' backs, are filtered.
 //! ## Not here
@@ -26,14 +27,18 @@ pub mod weights;
 use std::borrow::Cow;
 
 use commonwatt_primitives::{
-    MeterId, Month, Role, Step, StepTiming,
+    MeterId, Month, Ppm, Role, Step, StepTiming,
     auction::{Validator, ValidatorRegistry},
     keys::SessionKeys,
     metering::MeterInfo,
-    traits::{MarketClock, Meters, Registrar},
+    traits::{Loyalty as _, MarketClock, Meters, Registrar},
+};
+use pallet_double_auction::{
+    ClearingInfo, HistoryEntry, MarketContract, MemberOrders, MonthEntry, OrderBook,
 };
 use pallet_energy_token::Reading;
 use pallet_miner_auction::{AuctionInfo, Bid};
+use pallet_outer_grid::Statement;
 use pallet_reputation::ReputationInfo;
 use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
 use sp_api::impl_runtime_apis;
@@ -114,6 +119,10 @@ frame_support::construct_runtime!(
         Registry: pallet_registry = 20,
         EnergyToken: pallet_energy_token = 21,
         VirtualMeter: pallet_virtual_meter = 22,
+
+        DoubleAuction: pallet_double_auction = 23,
+        Loyalty: pallet_loyalty = 24,
+        OuterGrid: pallet_outer_grid = 25,
 
         Reputation: pallet_reputation = 30,
         MinerAuction: pallet_miner_auction = 31,
@@ -323,6 +332,55 @@ impl_runtime_apis! {
 
         fn reputation(who: AccountId) -> ReputationInfo {
             Reputation::reputation_info(&who)
+        }
+    }
+
+    impl apis::MarketApi<Block> for Runtime {
+        fn market() -> MarketContract {
+            DoubleAuction::contract()
+        }
+
+        fn order_book(step: Step) -> OrderBook<AccountId> {
+            DoubleAuction::order_book(step)
+        }
+
+        fn matched(step: Step) -> apis::Matched {
+            let (orders, trades) = DoubleAuction::matched(step);
+            apis::Matched { orders, trades }
+        }
+
+        fn clearing(step: Step) -> Option<ClearingInfo<AccountId>> {
+            DoubleAuction::clearing(step)
+        }
+
+        fn orders(who: AccountId, past: u32) -> MemberOrders<AccountId> {
+            DoubleAuction::orders_of(&who, past)
+        }
+
+        fn history(newest: Step, count: u32) -> Vec<HistoryEntry> {
+            DoubleAuction::history(newest, count)
+        }
+
+        fn trade_months(who: AccountId, count: u32) -> Vec<MonthEntry> {
+            let newest = MarketStep::month_of(MarketStep::current_step());
+            DoubleAuction::months_of(&who, newest, count.min(apis::MONTHS_PER_QUESTION_MAX))
+        }
+
+        fn loyalty(who: AccountId) -> Ppm {
+            Loyalty::loyalty_of(&who, MarketStep::current_step())
+        }
+
+        fn statement(who: AccountId, from: Step, to: Step) -> Statement {
+            OuterGrid::statement(&who, from, to)
+        }
+
+        fn rates() -> apis::MarketRates {
+            apis::MarketRates {
+                unit: OuterGrid::unit(),
+                tariffs: OuterGrid::tariffs(),
+                coins: OuterGrid::rates(),
+                loyalty: Loyalty::rules(),
+            }
         }
     }
 

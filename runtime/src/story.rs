@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 
 use commonwatt_primitives::{
     AccountId, Hash, Ppm, Quality, Step, VotingToken, Wh,
+    auction::{Deliveries, Delivery},
     beacon::{self, BeaconOutput, Schnorrkel, VerifyBeacon},
     digest::{Punctuality, StepDigest},
     evidence::{EquivocationProof, Evidence, SignedVote, Vote, VoteKind},
     keys::SessionKeys,
+    metering::MeterKind,
 };
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_miner_auction::{Bid, Call as AuctionCall};
+use pallet_reputation::{
+    Call as ReputationCall, Declared, Event as ReputationEvent, Measure, Rules as ReputationRules,
+    Score,
+};
 use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use sp_core::Pair;
 use sp_io::TestExternalities;
 use sp_runtime::{Digest, DispatchError, traits::Header as _};
 
 use crate::{
-    Executive, Header, MinerAuction, Runtime, RuntimeCall, RuntimeEvent, System,
+    Executive, Header, MinerAuction, Reputation, Runtime, RuntimeCall, RuntimeEvent, System,
     UncheckedExtrinsic, VotingTokens,
+    configs::MeteredDeliveries,
     example::{self, account, beacon_pair, pair},
     genesis::{CommunityGenesis, GenesisValidator, MiningTerms},
     transaction::{SigningContext, sign_with},
@@ -47,8 +54,14 @@ pub struct Plan {
     pub absent_percent: u64,
     /// How often a block is late, in percent.
     pub late_percent: u64,
-    /// Energy each generator measures in a step at most, in Wh.
+    /// Energy each generator measures in a step at most, in Wh; also each member, where members declare.
     pub energy_max_wh: u64,
+    /// Which measure of reputation feeds the auction.
+    pub measure: Measure,
+    /// Steps of a period of declarations.
+    pub period: u32,
+    /// How often a member declares for a period, in percent; with none, members have no meters of consumption.
+    pub declaring_percent: u64,
 }
 
 impl Default for Plan {
@@ -62,6 +75,9 @@ impl Default for Plan {
             absent_percent: 15,
             late_percent: 5,
             energy_max_wh: 5_000,
+            measure: Measure::BlocksCreated,
+            period: ReputationRules::default().period,
+            declaring_percent: 0,
         }
     }
 }
@@ -87,6 +103,12 @@ pub struct Told {
     pub escrow: VotingToken,
     /// All tokens after it.
     pub issuance: VotingToken,
+    /// What members declared in it, with the period it is for.
+    pub declared: Vec<(AccountId, u32, Vec<Declared>)>,
+    /// What is known of what validators used and offered in its step.
+    pub delivered: BTreeMap<AccountId, Delivery>,
+    /// Delivery scores of all validators after it.
+    pub scores: BTreeMap<AccountId, Score>,
 }
 
 /// A chain that goes on by itself.
@@ -121,6 +143,16 @@ impl Random {
     }
 }
 
+/// Returns the names of the devices that measure what members use, in the members' order.
+fn consumption_devices(plan: &Plan) -> Vec<String> {
+    match plan.declaring_percent {
+        0 => Vec::new(),
+        _ => (0..plan.members)
+            .map(|number| format!("C{number}"))
+            .collect(),
+    }
+}
+
 /// Returns the genesis of a story's community.
 fn genesis_of(plan: &Plan, names: &[String]) -> CommunityGenesis {
     let mut genesis = example::genesis();
@@ -143,6 +175,18 @@ fn genesis_of(plan: &Plan, names: &[String]) -> CommunityGenesis {
         meter.info.owner = members[0].clone();
         meter.info.beneficiary = members[0].clone();
     }
+    if plan.declaring_percent > 0 {
+        let generator = genesis.meters[0].clone();
+        for (owner, device) in members.iter().zip(consumption_devices(plan)) {
+            let mut meter = generator.clone();
+            meter.info.kind = MeterKind::Consumption;
+            meter.info.owner = owner.clone();
+            meter.device = Some(account(&device));
+            genesis.meters.push(meter);
+        }
+    }
+    genesis.reputation.rules.measure = plan.measure;
+    genesis.reputation.rules.period = plan.period;
     // All alike, but for the first, who has the rest.
     let part = Ppm::FULL.0 / plan.members.max(1);
     let mut shares: Vec<_> = members
@@ -310,13 +354,15 @@ impl Story {
     /// Returns the readings and bids of the next block.
     fn chance_calls(&mut self) -> Vec<(String, RuntimeCall)> {
         let step = Step(self.height + 1);
-        let mut calls: Vec<_> = DEVICES
-            .iter()
+        let generators = DEVICES.iter().map(|device| String::from(*device));
+        let mut calls: Vec<_> = generators
+            .chain(consumption_devices(&self.plan))
             .map(|device| {
                 let energy = Wh(self.random.below(self.plan.energy_max_wh));
-                (String::from(*device), reading(step, energy))
+                (device, reading(step, energy))
             })
             .collect();
+        calls.extend(self.chance_declarations(step));
         for name in self.names.clone() {
             let who = account(&name);
             let terms = self.ask(|| MinerAuction::bid_terms(&who));
@@ -334,6 +380,39 @@ impl Story {
             calls.push((name, call.into()));
         }
         calls
+    }
+
+    /// Returns what members declare in the first block of a period for the next one.
+    fn chance_declarations(&mut self, step: Step) -> Vec<(String, RuntimeCall)> {
+        let length = self.plan.period;
+        if self.plan.declaring_percent == 0 || step.0 % length != 1 % length {
+            return Vec::new();
+        }
+        let members: Vec<_> = self
+            .names
+            .iter()
+            .filter(|name| *name != DSO)
+            .cloned()
+            .collect();
+        let declaring: Vec<_> = members
+            .into_iter()
+            .filter(|_| self.random.is_within(self.plan.declaring_percent))
+            .collect();
+        declaring
+            .into_iter()
+            .map(|name| {
+                let each = Declared {
+                    used: Wh(self.random.below(self.plan.energy_max_wh)),
+                    offered: Wh(0),
+                };
+                let steps = (0..length).map(|_| each).collect::<Vec<_>>();
+                let call = ReputationCall::declare {
+                    period: step.0 / length + 1,
+                    steps: steps.try_into().expect("genesis has checked the period"),
+                };
+                (name, call.into())
+            })
+            .collect()
     }
 }
 
@@ -410,13 +489,21 @@ fn sign(by: &str, call: RuntimeCall, nonce: u32) -> UncheckedExtrinsic {
 
 fn tell(names: &[String], height: Step, digest: StepDigest, output: BeaconOutput) -> Told {
     let mut issued = BTreeMap::new();
+    let mut declared = Vec::new();
     for record in System::read_events_no_consensus() {
-        if let RuntimeEvent::VotingTokens(pallet_balances::Event::Minted { who, amount }) =
-            record.event
-        {
-            *issued.entry(who).or_default() += amount;
+        match record.event {
+            RuntimeEvent::VotingTokens(pallet_balances::Event::Minted { who, amount }) => {
+                *issued.entry(who).or_default() += amount;
+            }
+            RuntimeEvent::Reputation(ReputationEvent::Declared { who, period }) => {
+                let steps = Reputation::declaration(period, &who)
+                    .expect("it is kept until its period is over");
+                declared.push((who, period, steps));
+            }
+            _ => {}
         }
     }
+    let validators: Vec<_> = names.iter().map(|name| account(name)).collect();
     let lead = MinerAuction::rules().bid_lead;
     let escrow = MinerAuction::escrow_account();
     Told {
@@ -426,12 +513,23 @@ fn tell(names: &[String], height: Step, digest: StepDigest, output: BeaconOutput
         seed: MinerAuction::beacon(height).expect("the block has advanced the beacon"),
         bids: MinerAuction::bids_for(Step(height.0 + lead)),
         issued,
-        free: names
+        free: validators
             .iter()
-            .map(|name| account(name))
-            .map(|who| (who.clone(), VotingTokens::free_balance(&who)))
+            .map(|who| (who.clone(), VotingTokens::free_balance(who)))
             .collect(),
         escrow: VotingTokens::free_balance(&escrow),
         issuance: pallet_balances::TotalIssuance::<Runtime, pallet_balances::Instance2>::get(),
+        declared,
+        delivered: validators
+            .iter()
+            .filter_map(|who| {
+                let delivery = MeteredDeliveries::delivery_of(who, height)?;
+                Some((who.clone(), delivery))
+            })
+            .collect(),
+        scores: validators
+            .iter()
+            .map(|who| (who.clone(), Reputation::reputation_info(who).delivery))
+            .collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! The runtime as a whole: what it refuses, what clients see, and what a block does.
 
 mod auction;
+mod market;
 
 use codec::Encode;
 use commonwatt_primitives::{
@@ -466,7 +467,7 @@ fn bids_and_evidence_find_room_in_a_block_full_of_readings() {
         amount: 10,
     }
     .into();
-    assert_eq!(bid.get_dispatch_info().class, DispatchClass::Operational);
+    test(|| assert_eq!(bid.get_dispatch_info().class, DispatchClass::Operational));
 }
 
 #[test]

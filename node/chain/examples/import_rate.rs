@@ -14,7 +14,7 @@
 
 use std::{env, fs, path::Path, sync::Arc, time::Instant};
 
-use commonwatt_chain::{Chain, ChainConfig, SessionPairs, SingleValidator};
+use commonwatt_chain::{Chain, ChainConfig, SessionPairs, Validators};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{AccountId, Quality, Step, Wh, digest::Punctuality};
 use commonwatt_runtime::{
@@ -152,7 +152,7 @@ fn open(path: &Path, kind: DatabaseKind, genesis: &CommunityGenesis) -> Chain {
         vote: pair("X"),
         beacon: beacon_pair("X"),
     };
-    let agreement = SingleValidator::new(&lineup.validators[0], pairs).expect("its key");
+    let agreement = Validators::new(&lineup.validators[0], pairs).expect("its key");
     chain.set_agreement(Arc::new(agreement));
     chain
 }

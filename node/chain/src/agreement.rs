@@ -1,6 +1,12 @@
-//! Who may make a block and when one counts: the interface, and the case of a single validator.
+//! Who may make a block and when one counts: the interface, and the validators that the chain itself names.
+
+use std::sync::Arc;
 
 use codec::{DecodeAll, Encode};
+use commonwatt_consensus::{
+    Certificate, CertificateError, Validator as Voter, ValidatorSet, ValidatorSetError,
+    ValidatorSignature, Vote, VoteKind, verify_certificate,
+};
 use commonwatt_primitives::{
     AccountId, Step,
     auction::Validator,
@@ -17,13 +23,15 @@ use sp_runtime::{DigestItem, traits::Header as _};
 /// The chain asks before it builds and before it imports, and brings what the state of the parent says about
 /// the height. An implementation never consults the clock.
 pub trait Agreement: Send + Sync {
-    /// Returns the digest of the block that this node may make for `step`; `None` when it may not.
+    /// Returns the digest of the block that this node may make for `step` as the author of `rank`; `None` when that is
+    /// somebody else.
     ///
     /// # Errors
-    /// It should make the block but cannot, or the chain is not one of this agreement.
+    /// It should make the block but cannot.
     fn claim(
         &self,
         step: Step,
+        rank: u32,
         punctuality: Punctuality,
         lineup: &Lineup,
     ) -> Result<Option<StepDigest>, AgreementError>;
@@ -45,12 +53,17 @@ pub trait Agreement: Send + Sync {
         lineup: &Lineup,
     ) -> Result<(), AgreementError>;
 
-    /// Returns the proof that a block this node agreed to is final.
+    /// Returns the proof that a block is final which the only validator made.
     ///
     /// # Errors
-    /// This node has no key to sign with.
-    fn certify(&self, number: u32, hash: &Hash, lineup: &Lineup)
-    -> Result<Vec<u8>, AgreementError>;
+    /// This node has no key to sign with, or others have a vote too.
+    fn certify(
+        &self,
+        genesis: &Hash,
+        number: u32,
+        hash: &Hash,
+        lineup: &Lineup,
+    ) -> Result<Vec<u8>, AgreementError>;
 
     /// Checks the proof that a block is final.
     ///
@@ -58,6 +71,7 @@ pub trait Agreement: Send + Sync {
     /// It proves nothing.
     fn verify_certificate(
         &self,
+        genesis: &Hash,
         number: u32,
         hash: &Hash,
         certificate: &[u8],
@@ -112,14 +126,27 @@ pub enum AgreementError {
     /// The seal is not the author's signature.
     #[error("the seal of block {0} is not its author's signature")]
     BadSeal(u32),
+    /// There is no certificate, or its bytes are none.
+    #[error("block {0} has no readable certificate, so nothing proves that it is final")]
+    NoCertificate(u32),
     /// The certificate does not prove finality.
-    #[error("the certificate of block {0} is not signed by its validator")]
-    BadCertificate(u32),
-    /// A chain of several validators.
-    #[error(
-        "{0} validators may make the next block, and this version makes and checks blocks only for chains that have \
-         one"
-    )]
+    #[error("block {number} is not proven final: {cause}")]
+    BadCertificate {
+        /// The block.
+        number: u32,
+        /// What is wrong with it.
+        cause: CertificateError,
+    },
+    /// The state names validators that cannot agree.
+    #[error("the validators of block {number} are not usable: {cause}")]
+    BadValidators {
+        /// The block.
+        number: u32,
+        /// What is wrong with them.
+        cause: ValidatorSetError,
+    },
+    /// One cannot decide alone.
+    #[error("{0} validators decide about the next block, so none of them makes it final alone")]
     SeveralValidators(usize),
     /// A key that the chain knows is not at hand.
     #[error(
@@ -196,6 +223,20 @@ pub fn verify_claim<'a>(
         .ok_or(AgreementError::ForgedBeacon(number))
 }
 
+/// Returns who votes and proposes at a height, as the consensus crate needs it.
+///
+/// # Errors
+/// The state names validators that cannot agree.
+pub fn validator_set(number: u32, lineup: &Lineup) -> Result<ValidatorSet, AgreementError> {
+    let validators = lineup.validators.iter();
+    let validators = validators.map(|Validator { account, keys }| Voter {
+        account: account.clone(),
+        vote: keys.vote,
+    });
+    ValidatorSet::new(validators.collect(), &lineup.ranking)
+        .map_err(|cause| AgreementError::BadValidators { number, cause })
+}
+
 /// A validator's secrets, wherever they lie.
 pub trait SessionSigner: Send + Sync {
     /// Signs with a vote key; `None` when it is not held.
@@ -203,6 +244,12 @@ pub trait SessionSigner: Send + Sync {
 
     /// Evaluates the beacon with a key; `None` when it is not held.
     fn prove(&self, key: &sr25519::Public, before: &Hash, height: u32) -> Option<BeaconProof>;
+
+    /// Returns whether a vote key is held.
+    fn holds(&self, key: &ed25519::Public) -> bool {
+        // What is signed here is neither vote nor seal, and leaves nowhere.
+        self.sign(key, &[]).is_some()
+    }
 }
 
 /// The two secrets of one validator, in memory.
@@ -223,20 +270,15 @@ impl SessionSigner for SessionPairs {
     }
 }
 
-/// One validator makes every block, and its word is final. Who it is and which keys act, the chain says for each height.
-pub struct SingleValidator {
-    /// Holds the secrets, on the validator's own node.
-    signer: Option<Box<dyn SessionSigner>>,
+/// The validators that the chain names for each height, one or many: more than two thirds of them make a block final.
+/// Which of their keys this node holds, if any, is looked at anew for each height.
+pub struct Validators {
+    signer: Option<Arc<dyn SessionSigner>>,
 }
 
-/// What is signed to make a block final: domain, height and hash.
-fn certificate_payload(number: u32, hash: &Hash) -> Vec<u8> {
-    (b"commonwatt/certificate/1", number, hash).encode()
-}
-
-impl SingleValidator {
-    /// Creates the agreement on the validator's own node. `validator` is what the chain knows of it now; a later
-    /// height may need other keys that `signer` holds.
+impl Validators {
+    /// Creates the agreement on the node of a chain's only validator. `validator` is what the chain knows of it now; a
+    /// later height may need other keys that `signer` holds.
     ///
     /// # Errors
     /// The secret of one of its keys is not held.
@@ -244,44 +286,56 @@ impl SingleValidator {
         validator: &Validator<AccountId>,
         signer: impl SessionSigner + 'static,
     ) -> Result<Self, AgreementError> {
-        let Validator { account, keys } = validator;
-        // What is signed here is neither vote nor certificate, and leaves nowhere.
-        signer
-            .sign(&keys.vote, &[])
-            .ok_or_else(|| missing_vote(account, keys))?;
-        signer
-            .prove(&keys.beacon, &Hash::zero(), 0)
-            .ok_or_else(|| missing_beacon(account, keys))?;
-        Ok(Self {
-            signer: Some(Box::new(signer)),
-        })
+        let agreement = Self::holding(Arc::new(signer));
+        agreement.verify_keys(validator)?;
+        Ok(agreement)
     }
 
-    /// Creates the same agreement for a node that checks what the validator made, and makes nothing itself.
+    /// Creates the agreement on a node that holds keys of validators.
+    pub fn holding(signer: Arc<dyn SessionSigner>) -> Self {
+        Self {
+            signer: Some(signer),
+        }
+    }
+
+    /// Creates the same agreement for a node that checks what validators made, and makes nothing itself.
     pub fn follower() -> Self {
         Self { signer: None }
     }
 
-    /// Signs; a follower, which never claims a block, has nothing to sign with.
+    /// Checks that the secrets of both of a validator's keys are held.
+    ///
+    /// # Errors
+    /// Which one is not.
+    pub fn verify_keys(&self, validator: &Validator<AccountId>) -> Result<(), AgreementError> {
+        let Validator { account, keys } = validator;
+        let signer = self.signer.as_ref();
+        if !signer.is_some_and(|signer| signer.holds(&keys.vote)) {
+            return Err(missing_vote(account, keys));
+        }
+        signer
+            .and_then(|signer| signer.prove(&keys.beacon, &Hash::zero(), 0))
+            .map(drop)
+            .ok_or_else(|| missing_beacon(account, keys))
+    }
+
+    /// Signs; who claimed nothing has nothing to sign with.
     fn sign(
         &self,
         validator: &Validator<AccountId>,
         message: &[u8],
-    ) -> Result<Vec<u8>, AgreementError> {
+    ) -> Result<ed25519::Signature, AgreementError> {
         self.signer
             .as_ref()
             .and_then(|signer| signer.sign(&validator.keys.vote, message))
-            .map(|signature| signature.encode())
             .ok_or_else(|| missing_vote(&validator.account, &validator.keys))
     }
 }
 
-/// Returns the only validator of a height.
-fn only(lineup: &Lineup) -> Result<&Validator<AccountId>, AgreementError> {
-    match lineup.validators.as_slice() {
-        [validator] => Ok(validator),
-        several => Err(AgreementError::SeveralValidators(several.len())),
-    }
+/// Returns what is known of a validator of a height.
+fn find<'a>(lineup: &'a Lineup, account: &AccountId) -> Option<&'a Validator<AccountId>> {
+    let mut validators = lineup.validators.iter();
+    validators.find(|validator| validator.account == *account)
 }
 
 fn missing_vote(account: &AccountId, keys: &SessionKeys) -> AgreementError {
@@ -309,31 +363,50 @@ fn is_signed(key: &ed25519::Public, message: &[u8], signature: &[u8]) -> bool {
         .is_ok_and(|signature| ed25519::Pair::verify(&signature, message, key))
 }
 
-impl Agreement for SingleValidator {
+impl Agreement for Validators {
     fn claim(
         &self,
         step: Step,
+        rank: u32,
         punctuality: Punctuality,
         lineup: &Lineup,
     ) -> Result<Option<StepDigest>, AgreementError> {
-        let Some(signer) = &self.signer else {
+        let ranked = usize::try_from(rank).ok();
+        let author = ranked.and_then(|rank| lineup.ranking.get(rank));
+        let (Some(signer), Some(author), Some(winner)) =
+            (&self.signer, author, lineup.ranking.first())
+        else {
             return Ok(None);
         };
-        let Validator { account, keys } = only(lineup)?;
+        let Validator { account, keys } =
+            find(lineup, author).ok_or_else(|| AgreementError::NotAValidator {
+                number: step.0,
+                author: author.clone(),
+            })?;
+        if lineup.validators.len() > 1 && !signer.holds(&keys.vote) {
+            return Ok(None);
+        }
         let beacon = signer
             .prove(&keys.beacon, &lineup.before, step.0)
             .ok_or_else(|| missing_beacon(account, keys))?;
         Ok(Some(StepDigest::V1 {
             author: account.clone(),
-            author_rank: 0,
-            winner: account.clone(),
+            author_rank: rank,
+            winner: winner.clone(),
             beacon,
             punctuality,
         }))
     }
 
     fn seal(&self, header: &Header, lineup: &Lineup) -> Result<Vec<u8>, AgreementError> {
-        self.sign(only(lineup)?, header.hash().as_bytes())
+        let number = *header.number();
+        let digest = StepDigest::find(header.digest()).ok_or(AgreementError::NoDigest(number))?;
+        let author = digest.author();
+        let validator = find(lineup, author).ok_or_else(|| AgreementError::NotAValidator {
+            number,
+            author: author.clone(),
+        })?;
+        Ok(self.sign(validator, header.hash().as_bytes())?.encode())
     }
 
     fn verify_author(
@@ -343,7 +416,6 @@ impl Agreement for SingleValidator {
         lineup: &Lineup,
     ) -> Result<(), AgreementError> {
         let number = *header.number();
-        only(lineup)?;
         let digest = StepDigest::find(header.digest()).ok_or(AgreementError::NoDigest(number))?;
         let keys = verify_claim(number, &digest, lineup)?;
         is_signed(&keys.vote, header.hash().as_bytes(), seal)
@@ -353,23 +425,46 @@ impl Agreement for SingleValidator {
 
     fn certify(
         &self,
+        genesis: &Hash,
         number: u32,
         hash: &Hash,
         lineup: &Lineup,
     ) -> Result<Vec<u8>, AgreementError> {
-        self.sign(only(lineup)?, &certificate_payload(number, hash))
+        let [validator] = lineup.validators.as_slice() else {
+            return Err(AgreementError::SeveralValidators(lineup.validators.len()));
+        };
+        let vote = Vote {
+            height: number,
+            round: 0,
+            kind: VoteKind::Precommit,
+            block: Some(*hash),
+            validator: validator.account.clone(),
+        };
+        let signature = self.sign(validator, &vote.payload(genesis))?;
+        let certificate = Certificate {
+            height: number,
+            round: vote.round,
+            block: *hash,
+            signatures: vec![ValidatorSignature {
+                validator: vote.validator,
+                signature,
+            }],
+        };
+        Ok(certificate.encode())
     }
 
     fn verify_certificate(
         &self,
+        genesis: &Hash,
         number: u32,
         hash: &Hash,
         certificate: &[u8],
         lineup: &Lineup,
     ) -> Result<(), AgreementError> {
-        let keys = &only(lineup)?.keys;
-        is_signed(&keys.vote, &certificate_payload(number, hash), certificate)
-            .then_some(())
-            .ok_or(AgreementError::BadCertificate(number))
+        let certificate = Certificate::decode_all(&mut &certificate[..])
+            .map_err(|_| AgreementError::NoCertificate(number))?;
+        let set = validator_set(number, lineup)?;
+        verify_certificate(&set, genesis, number, hash, &certificate)
+            .map_err(|cause| AgreementError::BadCertificate { number, cause })
     }
 }

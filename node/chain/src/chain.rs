@@ -10,6 +10,7 @@ use std::{
 
 use commonwatt_executor::{
     BlockChanges, BlockDraft, BuildLimits, Built, Executor, Outcome, extrinsic_hash,
+    extrinsics_root,
 };
 use commonwatt_primitives::{
     AccountId, Step, StepTiming,
@@ -32,14 +33,18 @@ use sp_state_machine::Backend;
 use tokio::sync::broadcast;
 
 use crate::{
-    Agreement, ChainError, NewHead, Observed, Observer, Watch,
+    Agreement, AgreementError, ChainError, NewHead, Observed, Observer, Pooled, Watch,
     agreement::take_seal,
     news::{WATCHES_MAX, Watchers},
+    proposal::CheckedBlocks,
     validation::AtBlock,
 };
 
 /// Heads a subscriber may leave unread before it misses some.
 const HEADS_MAX: usize = 256;
+
+/// Transactions a subscriber may leave unread before it misses some: as many as one large block holds.
+const ACCEPTED_MAX: usize = 16_384;
 
 /// How a chain is kept.
 #[derive(Clone, Debug, Default)]
@@ -67,13 +72,16 @@ pub struct Authored {
 pub struct Chain {
     db: ChainDb,
     executor: Executor,
-    agreement: Option<Arc<dyn Agreement>>,
+    pub(crate) agreement: Option<Arc<dyn Agreement>>,
     genesis_hash: Hash,
-    pool: Mutex<Pool>,
+    pub(crate) pool: Mutex<Pool>,
     watchers: Mutex<Watchers>,
     heads: broadcast::Sender<Arc<NewHead>>,
-    /// Held while a block is built or imported: one after the other.
-    writing: Mutex<()>,
+    accepted: broadcast::Sender<Pooled>,
+    /// Held while a block is built, checked or imported: one after the other.
+    pub(crate) writing: Mutex<()>,
+    /// What executing proposed blocks changed.
+    pub(crate) checked: Mutex<CheckedBlocks>,
     /// Whether blocks are missing that the clock says should be there.
     is_catching_up: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
@@ -110,7 +118,9 @@ impl Chain {
             pool: Mutex::new(Pool::new(config.pool, best)),
             watchers: Mutex::default(),
             heads: broadcast::channel(HEADS_MAX).0,
+            accepted: broadcast::channel(ACCEPTED_MAX).0,
             writing: Mutex::default(),
+            checked: Mutex::default(),
             is_catching_up: AtomicBool::new(false),
             observer: OnceLock::new(),
         })
@@ -197,10 +207,31 @@ impl Chain {
 
     // ---------------------------------------------------------------------------------- transactions
 
+    /// Subscribes to transactions that this node's own clients bring into the pool, to be passed on to others. Who is too
+    /// slow misses some.
+    pub fn subscribe_accepted(&self) -> broadcast::Receiver<Pooled> {
+        self.accepted.subscribe()
+    }
+
+    fn announce_accepted<'a>(&self, results: impl Iterator<Item = &'a Result<Hash, PoolError>>) {
+        if self.accepted.receiver_count() == 0 {
+            return;
+        }
+        for hash in results.flatten() {
+            if let Some(pooled) = self.find_pooled(hash) {
+                // Nobody listening is no fault.
+                let _ = self.accepted.send(pooled);
+            }
+        }
+    }
+
     /// Takes a transaction into the pool.
     pub fn submit(&self, source: TransactionSource, extrinsic: Vec<u8>) -> Result<Hash, PoolError> {
-        self.try_submit(source, extrinsic)
-            .inspect_err(|error| self.observe(Observed::Refused(error)))
+        let result = self
+            .try_submit(source, extrinsic)
+            .inspect_err(|error| self.observe(Observed::Refused(error)));
+        self.announce_accepted([&result].into_iter());
+        result
     }
 
     fn try_submit(&self, source: TransactionSource, extrinsic: Vec<u8>) -> Result<Hash, PoolError> {
@@ -213,6 +244,21 @@ impl Chain {
 
     /// Takes many transactions into the pool, their signatures verified on all cores; one result each.
     pub fn submit_many(
+        &self,
+        source: TransactionSource,
+        extrinsics: Vec<Vec<u8>>,
+    ) -> Vec<Result<Hash, PoolError>> {
+        let results = self.take_in(source, extrinsics);
+        self.announce_accepted(results.iter());
+        results
+    }
+
+    /// Takes many transactions into the pool that came from other nodes, which pass them on themselves.
+    pub fn submit_passed_on(&self, extrinsics: Vec<Vec<u8>>) -> Vec<Result<Hash, PoolError>> {
+        self.take_in(TransactionSource::External, extrinsics)
+    }
+
+    fn take_in(
         &self,
         source: TransactionSource,
         extrinsics: Vec<Vec<u8>>,
@@ -296,7 +342,7 @@ impl Chain {
         self.watchers.lock().is_empty()
     }
 
-    fn with_pool<Output>(&self, task: impl FnOnce(&mut Pool) -> Output) -> Output {
+    pub(crate) fn with_pool<Output>(&self, task: impl FnOnce(&mut Pool) -> Output) -> Output {
         let mut pool = self.pool.lock();
         let output = task(&mut pool);
         let events = pool.take_events();
@@ -322,7 +368,10 @@ impl Chain {
 
     // ---------------------------------------------------------------------------------- blocks
 
-    /// Makes, stores and announces the next block, if this node may; `None` when it may not.
+    /// Makes, stores and announces the next block, if this node is the only validator; `None` when it is none.
+    ///
+    /// # Errors
+    /// Others decide with it, or it should make the block but cannot.
     pub fn author_next(
         &self,
         timing: &StepTiming,
@@ -338,7 +387,11 @@ impl Chain {
         let step = Step(number.saturating_add(1));
         let state = self.db.working_state_at(&parent_hash)?;
         let lineup = lineup_of(&self.executor, &state, step.0)?;
-        let Some(digest) = agreement.claim(step, punctuality, &lineup)? else {
+        if lineup.validators.len() != 1 {
+            let several = AgreementError::SeveralValidators(lineup.validators.len());
+            return Err(several.into());
+        }
+        let Some(digest) = agreement.claim(step, 0, punctuality, &lineup)? else {
             return Ok(None);
         };
         let parent = self.header(&parent_hash)?;
@@ -371,7 +424,7 @@ impl Chain {
         let seal = agreement.seal(&header, &lineup)?;
         header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
         let hash = header.hash();
-        let certificate = agreement.certify(*header.number(), &hash, &lineup)?;
+        let certificate = agreement.certify(&self.genesis_hash, step.0, &hash, &lineup)?;
 
         let refused: Vec<_> = hashes
             .iter()
@@ -399,7 +452,7 @@ impl Chain {
     }
 
     /// Checks a block that somebody made: parent, author, seal, certificate and every extrinsic; then stores and
-    /// announces it.
+    /// announces it. One that [`Chain::check`] or [`Chain::propose`] has seen is not executed again.
     pub fn import(&self, block: StoredBlock, mode: CommitMode) -> Result<Hash, ChainError> {
         self.import_block(block, mode, false)
     }
@@ -439,16 +492,25 @@ impl Chain {
         let lineup = lineup_of(&self.executor, &state, number)?;
         agreement.verify_author(&unsealed, &seal, &lineup)?;
         let certificate = justification.as_deref().unwrap_or_default();
-        agreement.verify_certificate(number, &hash, certificate, &lineup)?;
-        let began = Instant::now();
-        if !is_verified {
-            self.preverify(&body);
-        }
-        let changes = self.executor.execute_block(&state, &unsealed, &body)?;
+        agreement.verify_certificate(&self.genesis_hash, number, &hash, certificate, &lineup)?;
+        // Of a block that was checked when it was proposed only the body can differ.
+        let known = self.checked.lock().take(&hash);
+        let known = known.filter(|_| extrinsics_root(&body) == *header.extrinsics_root());
+        let changes = match known {
+            Some(changes) => changes,
+            None => {
+                let began = Instant::now();
+                if !is_verified {
+                    self.preverify(&body);
+                }
+                let changes = self.executor.execute_block(&state, &unsealed, &body)?;
+                self.observe(Observed::Executed {
+                    took: began.elapsed(),
+                });
+                changes
+            }
+        };
         drop(state);
-        self.observe(Observed::Executed {
-            took: began.elapsed(),
-        });
         let block = StoredBlock {
             header,
             body,
@@ -487,7 +549,7 @@ impl Chain {
         Ok(imported)
     }
 
-    fn header(&self, hash: &Hash) -> Result<Header, ChainError> {
+    pub(crate) fn header(&self, hash: &Hash) -> Result<Header, ChainError> {
         Ok(self
             .db
             .header(hash)?
@@ -584,7 +646,7 @@ fn verify_marker(found: &[u8]) -> Result<(), ChainError> {
     })
 }
 
-fn refusal_of(outcome: &Outcome) -> Option<Refusal> {
+pub(crate) fn refusal_of(outcome: &Outcome) -> Option<Refusal> {
     match outcome {
         Outcome::Included | Outcome::Postponed => None,
         Outcome::Refused(TransactionValidityError::Invalid(invalid)) => {

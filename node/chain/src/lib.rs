@@ -16,10 +16,11 @@ mod error;
 mod health;
 mod news;
 mod observer;
+mod proposal;
 mod validation;
 
 pub use agreement::{
-    Agreement, AgreementError, SessionPairs, SessionSigner, SingleValidator, take_seal,
+    Agreement, AgreementError, SessionPairs, SessionSigner, Validators, take_seal, validator_set,
     verify_claim,
 };
 pub use chain::{Authored, Chain, ChainConfig, lineup_of, verify_runtime};
@@ -27,6 +28,7 @@ pub use error::ChainError;
 pub use health::{HealthCheck, Unready};
 pub use news::{NewHead, Watch};
 pub use observer::{Observed, Observer};
+pub use proposal::{Checked, Pooled, ProposalDraft, Proposed};
 
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,8 @@ use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::Transact
 use tempfile::TempDir;
 
 use crate::{
-    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SessionPairs,
-    SingleValidator, validation::AtBlock,
+    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SessionPairs, Validators,
+    validation::AtBlock,
 };
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
@@ -50,13 +50,13 @@ fn open_in(folder: &TempDir, kind: DatabaseKind) -> Result<Chain, String> {
 }
 
 /// Returns the agreement on the node of X, the only validator.
-fn agreement_of(chain: &Chain) -> SingleValidator {
+fn agreement_of(chain: &Chain) -> Validators {
     let validator = chain.next_lineup().unwrap().validators.remove(0);
     let pairs = SessionPairs {
         vote: pair("X"),
         beacon: beacon_pair("X"),
     };
-    SingleValidator::new(&validator, pairs).unwrap()
+    Validators::new(&validator, pairs).unwrap()
 }
 
 fn open() -> (Chain, TempDir) {
@@ -463,7 +463,7 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
     assert!(
         matches!(
             error,
-            ChainError::Agreement(AgreementError::BadCertificate(1))
+            ChainError::Agreement(AgreementError::NoCertificate(1))
         ),
         "{error}"
     );
@@ -471,15 +471,7 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
     // A forger with the validator's key still cannot change what execution gives.
     let reseal = |block: &mut StoredBlock| {
         block.header.digest_mut().pop();
-        let lineup = chain.next_lineup().unwrap();
-        let agreement = agreement_of(&chain);
-        let seal = agreement.seal(&block.header, &lineup).unwrap();
-        block
-            .header
-            .digest_mut()
-            .push(DigestItem::Seal(ENGINE_ID, seal));
-        let certificate = agreement.certify(1, &block.header.hash(), &lineup);
-        block.justification = Some(certificate.unwrap());
+        seal_anew(&chain, block);
     };
     let error = refuse(&|block| {
         block.header.state_root = Hash::repeat_byte(1);
@@ -518,18 +510,21 @@ fn forged_blocks_are_refused_and_the_next_good_one_is_taken() {
 
 /// Puts another claim into a block's header and seals it anew, with X's keys.
 fn reclaim(chain: &Chain, block: &mut StoredBlock, change: impl FnOnce(&mut StepDigest)) {
-    let lineup = chain.next_lineup().unwrap();
-    let agreement = agreement_of(chain);
     let mut digest = StepDigest::find(block.header.digest()).unwrap();
     change(&mut digest);
     block.header.digest_mut().logs = digest.to_items();
-    let seal = agreement.seal(&block.header, &lineup).unwrap();
-    block
-        .header
-        .digest_mut()
-        .push(DigestItem::Seal(ENGINE_ID, seal));
-    let hash = block.header.hash();
-    block.justification = Some(agreement.certify(1, &hash, &lineup).unwrap());
+    seal_anew(chain, block);
+}
+
+/// Seals block 1 and makes it final, with X's keys, whoever it says has made it.
+fn seal_anew(chain: &Chain, block: &mut StoredBlock) {
+    let seal = pair("X").sign(block.header.hash().as_bytes());
+    let item = DigestItem::Seal(ENGINE_ID, seal.encode());
+    block.header.digest_mut().push(item);
+    let lineup = chain.next_lineup().unwrap();
+    let genesis = chain.genesis_hash();
+    let certificate = agreement_of(chain).certify(&genesis, 1, &block.header.hash(), &lineup);
+    block.justification = Some(certificate.unwrap());
 }
 
 #[test]
@@ -615,11 +610,11 @@ fn the_runtime_refuses_a_forged_claim_by_itself() {
 }
 
 #[test]
-fn a_node_stops_making_blocks_when_it_lacks_a_key_or_there_are_several_validators() {
+fn a_node_makes_no_block_without_its_key_and_none_final_alone_among_several_validators() {
     let (chain, _folder) = open();
     let agreement = agreement_of(&chain);
     let lineup = chain.next_lineup().unwrap();
-    let claim = |lineup: &Lineup| agreement.claim(Step(1), Punctuality::OnTime, lineup);
+    let claim = |lineup: &Lineup| agreement.claim(Step(1), 0, Punctuality::OnTime, lineup);
     assert!(claim(&lineup).unwrap().is_some());
 
     let mut rotated = lineup.clone();
@@ -629,7 +624,8 @@ fn a_node_stops_making_blocks_when_it_lacks_a_key_or_there_are_several_validator
 
     let mut crowd = lineup;
     crowd.validators.push(crowd.validators[0].clone());
-    assert_eq!(claim(&crowd), Err(AgreementError::SeveralValidators(2)));
+    let alone = agreement.certify(&chain.genesis_hash(), 1, &Hash::zero(), &crowd);
+    assert_eq!(alone, Err(AgreementError::SeveralValidators(2)));
 }
 
 #[test]
@@ -745,7 +741,7 @@ fn a_follower_takes_what_the_validator_made_and_makes_nothing() {
     let (maker, _folder) = open();
     let made = author(&maker).hash;
     let (mut chain, _other_folder) = open();
-    chain.set_agreement(Arc::new(SingleValidator::follower()));
+    chain.set_agreement(Arc::new(Validators::follower()));
     let limits = BuildLimits {
         bytes_max: usize::MAX,
         misfits_max: 0,
@@ -773,7 +769,7 @@ fn a_validator_without_its_keys_is_told_which_one_is_missing() {
             vote: pair(vote),
             beacon: beacon_pair(beacon),
         };
-        let error = SingleValidator::new(&validator, pairs).err().unwrap();
+        let error = Validators::new(&validator, pairs).err().unwrap();
         error.to_string()
     };
     let text = refusal("Y", "X");

@@ -47,11 +47,17 @@ impl CertifiedBlock {
             return Err(MessageError::TooLong(bytes.len()));
         }
         let certified = Self::decode_all(&mut &bytes[..]).map_err(MessageError::Malformed)?;
-        let signatures = certified.certificate.signatures.len();
+        certified.verify_bounds()?;
+        Ok(certified)
+    }
+
+    /// Checks the bounds that the length of the encoding says nothing about.
+    pub fn verify_bounds(&self) -> Result<(), MessageError> {
+        let signatures = self.certificate.signatures.len();
         if signatures > VALIDATORS_MAX {
             return Err(MessageError::TooManySignatures(signatures));
         }
-        Ok(certified)
+        Ok(())
     }
 }
 

@@ -41,6 +41,7 @@ mod messages;
 mod signer;
 mod timing;
 mod validators;
+mod verify;
 pub mod wal;
 
 pub use block::{Block, HeaderFacts, Purpose, ReadHeader, Verdict};
@@ -55,9 +56,10 @@ pub use messages::{
     RoundCertificateKind, RoundVote, Signature, SignedProposal, SignedVote, ValidatorSignature,
     Vote, VoteKind,
 };
-pub use signer::{Signer, SignerError};
+pub use signer::{FindVoter, Signer, SignerError};
 pub use timing::{Timeout, TimeoutKind, Timing};
 pub use validators::{Validator, ValidatorSet, ValidatorSetError};
+pub use verify::verify_message;
 
 #[cfg(test)]
 mod tests;

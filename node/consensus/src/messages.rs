@@ -254,7 +254,13 @@ impl Message {
             return Err(MessageError::TooLong(bytes.len()));
         }
         let message = Self::decode_all(&mut &bytes[..]).map_err(MessageError::Malformed)?;
-        let signatures = match &message {
+        message.verify_bounds()?;
+        Ok(message)
+    }
+
+    /// Checks the bounds that the length of the encoding says nothing about.
+    pub fn verify_bounds(&self) -> Result<(), MessageError> {
+        let signatures = match self {
             Self::Proposal(_) | Self::Vote(_) => 0,
             Self::Polka(certificate) => certificate.signatures.len(),
             Self::Round(certificate) => certificate.votes.len(),
@@ -262,7 +268,7 @@ impl Message {
         if signatures > VALIDATORS_MAX {
             return Err(MessageError::TooManySignatures(signatures));
         }
-        Ok(message)
+        Ok(())
     }
 
     /// Returns the height it is for.

@@ -1,8 +1,11 @@
 //! Where signatures come from: the caller's keystore.
 
+use std::sync::Arc;
+
+use commonwatt_primitives::AccountId;
 use sp_core::ed25519;
 
-use crate::Signature;
+use crate::{Signature, ValidatorSet};
 
 /// Signs with the node's vote key.
 ///
@@ -14,6 +17,19 @@ pub trait Signer: Send + Sync {
 
     /// Signs `payload`.
     fn sign(&self, payload: &[u8]) -> Result<Signature, SignerError>;
+}
+
+/// Finds this node's vote. Keys change with the heights, so each height is looked at anew.
+pub trait FindVoter: Send + Sync {
+    /// Returns whom this node votes for among `set`, and with which key; `None` when it has no vote there.
+    fn find(&self, set: &ValidatorSet) -> Option<(AccountId, Arc<dyn Signer>)>;
+}
+
+/// One account and one key at all heights; where the key is not the one on chain there is no vote.
+impl FindVoter for (AccountId, Arc<dyn Signer>) {
+    fn find(&self, _: &ValidatorSet) -> Option<(AccountId, Arc<dyn Signer>)> {
+        Some(self.clone())
+    }
 }
 
 /// The keystore did not sign.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use codec::{DecodeAll, Encode};
 use commonwatt_primitives::digest::StepDigest;
-use commonwatt_runtime::{AccountId, Address, Executive, Hash, Header, UncheckedExtrinsic, api};
+use commonwatt_runtime::{
+    AccountId, Address, Executive, Hash, Header, UncheckedExtrinsic, VERSION, api,
+};
 use commonwatt_storage::State;
 use frame_support::storage::{TransactionOutcome, with_transaction_unchecked};
 use sp_inherents::InherentData;
@@ -132,6 +134,36 @@ impl Executor {
             }
         }
         Ok(built)
+    }
+
+    /// Tells of each candidate, in their order, whether it would have had room at the end of a valid block: whether
+    /// its author left it out without need. `header` is without its seal.
+    ///
+    /// # Errors
+    /// The block cannot be executed.
+    pub fn find_left_out<C: Candidate>(
+        &self,
+        parent_state: &State,
+        header: &Header,
+        body: &[Vec<u8>],
+        candidates: &[C],
+        bytes_max: usize,
+    ) -> Result<Vec<bool>, ExecutionError> {
+        let mut overlay = Overlay::default();
+        let mut assembly = Assembly::default();
+        let mut left_out = Vec::with_capacity(candidates.len());
+        self.run(parent_state, &mut overlay, || {
+            Executive::initialize_block(header);
+            for bytes in body {
+                assembly.apply(bytes, usize::MAX);
+            }
+            for candidate in candidates {
+                let outcome = assembly.apply(candidate.bytes(), bytes_max);
+                left_out.push(outcome == Outcome::Included);
+            }
+        })
+        .map_err(ExecutionError::Rejected)?;
+        Ok(left_out)
     }
 
     fn try_build<C: Candidate>(
@@ -308,6 +340,12 @@ const QUOTA_USED: u8 = 2;
 
 /// Under which name `pallet-timestamp` looks for the time.
 const TIMESTAMP: sp_inherents::InherentIdentifier = *b"timstap0";
+
+/// Returns the root over encoded extrinsics that the header of their block names.
+pub fn extrinsics_root(body: &[Vec<u8>]) -> Hash {
+    use sp_runtime::traits::Hash as _;
+    BlakeTwo256::ordered_trie_root(body.to_vec(), VERSION.extrinsics_root_state_version())
+}
 
 /// Returns the hash of an encoded extrinsic.
 pub fn extrinsic_hash(bytes: &[u8]) -> Hash {

@@ -19,7 +19,9 @@ mod native;
 mod overlay;
 mod preverify;
 
-pub use build::{BlockDraft, BuildLimits, Built, Candidate, Outcome, extrinsic_hash};
+pub use build::{
+    BlockDraft, BuildLimits, Built, Candidate, Outcome, extrinsic_hash, extrinsics_root,
+};
 pub use decode::{EXTRINSIC_DEPTH_MAX, decode_extrinsic};
 pub use error::{CallError, ExecutionError};
 pub use execute::{BlockChanges, GenesisBlock};

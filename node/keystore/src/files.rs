@@ -60,6 +60,9 @@ pub enum FileError {
         "{0} is larger than {SECRET_FILE_BYTES_MAX} bytes, so it holds no key: is it another file?"
     )]
     TooLarge(PathBuf),
+    /// There is none.
+    #[error("there is no file {0}: check the name, or make it first")]
+    Missing(PathBuf),
     /// It is a folder or the like.
     #[error("{0} is not a file: name the file itself")]
     NotAFile(PathBuf),
@@ -91,7 +94,10 @@ pub enum Exposure {
 ///
 /// Secrets that an orchestrator mounts are often readable by all, so that is told and not refused.
 pub fn read_input(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Exposure), FileError> {
-    let file = File::open(path).map_err(to_error("open", path))?;
+    let file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
+        _ => to_error("open", path)(error),
+    })?;
     let metadata = file.metadata().map_err(to_error("inspect", path))?;
     if metadata.is_dir() {
         return Err(FileError::NotAFile(path.to_owned()));

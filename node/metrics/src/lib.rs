@@ -13,6 +13,7 @@
 //! ## Not here
 //! The rules that decide over energy: figures come out of blocks, their events and summaries.
 
+mod agreement;
 mod chain;
 mod follow;
 mod metrics;
@@ -25,6 +26,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::{AgreementEvent, AgreementFigures};
 pub use follow::{Follower, follow, now_ms};
 pub use metrics::{About, LastStep, Metrics};
 pub use register::{Described, Kind};

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 
 use crate::{
+    agreement::AgreementFigures,
     chain::ChainFigures,
     node::NodeFigures,
     pool::PoolFigures,
@@ -52,6 +53,7 @@ pub struct Metrics {
     chain: ChainFigures,
     pool: PoolFigures,
     rpc: RpcFigures,
+    agreement: AgreementFigures,
     last_step: Mutex<Option<LastStep>>,
 }
 
@@ -65,6 +67,7 @@ impl Metrics {
         let chain = ChainFigures::register(&mut registrar)?;
         let pool = PoolFigures::register(&mut registrar)?;
         let rpc = RpcFigures::register(&mut registrar)?;
+        let agreement = AgreementFigures::register(&mut registrar)?;
         let described = registrar.described;
         Ok(Self {
             registry,
@@ -73,6 +76,7 @@ impl Metrics {
             chain,
             pool,
             rpc,
+            agreement,
             last_step: Mutex::default(),
         })
     }
@@ -85,6 +89,11 @@ impl Metrics {
     /// Returns the figures of JSON-RPC, for its server.
     pub fn rpc(&self) -> &RpcFigures {
         &self.rpc
+    }
+
+    /// Returns the figures of the agreement, for its driver.
+    pub fn agreement(&self) -> &AgreementFigures {
+        &self.agreement
     }
 
     /// Returns the last step whose block became final while this node ran.

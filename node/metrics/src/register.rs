@@ -145,6 +145,7 @@ impl<'a> Registrar<'a> {
 
 /// A gauge whose value is not known from the start, and may become unknown again: it is not exported then, as 0 would
 /// say something.
+#[derive(Clone)]
 pub(crate) struct LateGauge(IntGaugeVec);
 
 impl LateGauge {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 
-use commonwatt_chain::{Chain, ChainConfig, HealthCheck, SessionPairs, SingleValidator, Unready};
+use commonwatt_chain::{Chain, ChainConfig, HealthCheck, SessionPairs, Unready, Validators};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{Quality, Step, Wh, digest::Punctuality};
 use commonwatt_runtime::{
@@ -58,7 +58,7 @@ fn watched() -> Watched {
         vote: pair("X"),
         beacon: beacon_pair("X"),
     };
-    let agreement = SingleValidator::new(&validator, pairs).unwrap();
+    let agreement = Validators::new(&validator, pairs).unwrap();
     chain.set_agreement(Arc::new(agreement));
     let chain = Arc::new(chain);
     let metrics = metrics();

@@ -1,7 +1,8 @@
 //! Prints the auctions of a seeded story as JSON Lines, for `tests/verify_auction.py` to recompute.
 //!
-//! `cargo run -p commonwatt-rpc --example auction_story -- HEIGHTS [SEED] [RULE] [BASIS] [FEW_CANDIDATES]`; RULE is
-//! `proportional`, `ratio` or `highest-reputation`, BASIS is `offered` or `owned`.
+//! `cargo run -p commonwatt-rpc --example auction_story -- HEIGHTS [SEED] [RULE] [BASIS] [FEW_CANDIDATES] [MEASURE]`; RULE
+//! is `proportional`, `ratio` or `highest-reputation`, BASIS is `offered` or `owned`, MEASURE is `blocks-created` or
+//! `delivery`, by which members declare what they will use.
 
 use std::{
     env,
@@ -22,6 +23,7 @@ use commonwatt_runtime::{
     genesis::GENESIS_VOTING_TOKENS,
     story::{Plan, Story, Told},
 };
+use pallet_reputation::Measure;
 use serde_json::{Value, json};
 
 /// Reads a word as the chain spec has it.
@@ -47,6 +49,14 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<(u32, Plan), Box<
     }
     if let Some(few) = arguments.next() {
         plan.rules.few_candidates = few.parse()?;
+    }
+    if let Some(measure) = arguments.next() {
+        plan.measure = word(measure)?;
+    }
+    if plan.measure == Measure::Delivery {
+        // Many short periods, so that scores grow and shrink.
+        plan.period = 8;
+        plan.declaring_percent = 80;
     }
     Ok((heights, plan))
 }
@@ -91,6 +101,9 @@ fn line(story: &mut Story, told: Told) -> Value {
         free,
         escrow,
         issuance,
+        declared,
+        delivered,
+        scores,
     } = told;
     let StepDigest::V1 {
         author,
@@ -124,6 +137,21 @@ fn line(story: &mut Story, told: Told) -> Value {
         "escrow": escrow.to_string(),
         "issuance": issuance.to_string(),
         "burned": burned.to_string(),
+        "declared": declared
+            .into_iter()
+            .map(|(who, period, steps)| {
+                let steps: Vec<_> = steps.iter().map(|step| (step.used, step.offered)).collect();
+                json!({ "account": who, "period": period, "steps": steps })
+            })
+            .collect::<Vec<_>>(),
+        "delivered": delivered
+            .into_iter()
+            .map(|(who, delivery)| (who.to_string(), json!([delivery.used, delivery.offered])))
+            .collect::<Value>(),
+        "scores": scores
+            .into_iter()
+            .map(|(who, score)| (who.to_string(), json!(score.0)))
+            .collect::<Value>(),
     })
 }
 

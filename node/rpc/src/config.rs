@@ -56,7 +56,7 @@ pub enum Hosts {
     Auto,
     /// Any name.
     Any,
-    /// These; `rpc.example.org:*` allows any port.
+    /// These and this machine's own names; `rpc.example.org:*` allows any port.
     Only(Vec<String>),
 }
 

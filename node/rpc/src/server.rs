@@ -1,6 +1,16 @@
 //! The server: one port for HTTP and WebSocket.
 
-use std::{collections::BTreeSet, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use commonwatt_chain::{Chain, HealthCheck};
 use jsonrpsee::server::{
@@ -55,6 +65,12 @@ const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/pl
 const UPGRADED: u16 = 101;
 /// Status of an answer to a request that could not be read.
 const FAILED: u16 = 500;
+/// Status of an answer to a request under a name, or from a web page, that is not allowed.
+const FORBIDDEN: u16 = 403;
+/// Longest part of such a name that is logged, in characters.
+const NAME_LOGGED_MAX: usize = 128;
+/// Whether the operator was told of one: anybody can send as many as he likes.
+static REFUSAL_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// A server that listens. It stops when it is dropped.
 #[derive(Debug)]
@@ -369,12 +385,23 @@ where
 
     fn call(&mut self, mut request: HttpRequest<Body>) -> Self::Future {
         request.extensions_mut().insert(self.connection.clone());
+        let named = |name| {
+            let value = request.headers().get(name)?.to_str().ok()?;
+            Some(value.chars().take(NAME_LOGGED_MAX).collect::<String>())
+        };
+        let (host, origin) = (named("host"), named("origin"));
         let answer = self.service.call(request);
         let (connection, observation) = (self.connection.clone(), self.observation.clone());
         let bytes_max = self.request_bytes_max;
         Box::pin(async move {
             let mut response = answer.await?;
             match response.status().as_u16() {
+                FORBIDDEN if !REFUSAL_TOLD.swap(true, Ordering::Relaxed) => tracing::warn!(
+                    host = host.as_deref().unwrap_or("none"),
+                    origin = origin.as_deref().unwrap_or("none"),
+                    "a request was refused for its Host or Origin; if it is meant to come in, allow it with --rpc-hosts or \
+                     --rpc-cors (further ones are not logged)"
+                ),
                 UPGRADED => {
                     if let Some(observation) = observation
                         && !connection.is_websocket()
@@ -396,13 +423,16 @@ where
 }
 
 fn host_filter(config: &RpcConfig) -> Result<HostFilterLayer, RpcError> {
-    let own = ["localhost:*", "127.0.0.1:*", "[::1]:*"].map(str::to_owned);
-    let hosts = match &config.hosts {
-        Hosts::Auto if config.listen.ip().is_loopback() => &own[..],
+    // Whoever sits at this machine may always use its own names: tools of operators do.
+    let mut hosts = ["localhost:*", "127.0.0.1:*", "[::1]:*"]
+        .map(str::to_owned)
+        .to_vec();
+    match &config.hosts {
+        Hosts::Auto if config.listen.ip().is_loopback() => {}
         Hosts::Auto | Hosts::Any => return Ok(HostFilterLayer::disable()),
-        Hosts::Only(hosts) => hosts,
+        Hosts::Only(more) => hosts.extend_from_slice(more),
     };
-    for host in hosts {
+    for host in &hosts {
         Authority::try_from(host.as_str()).map_err(|source| RpcError::Host {
             host: host.clone(),
             source,

@@ -179,6 +179,8 @@ pub(crate) struct TraceJson {
     allocated: Wh,
     from: Vec<Origin>,
     bought: Wh,
+    bought_from: Vec<Origin>,
+    bought_from_outer_grid: Wh,
     sold: Wh,
     net_wh: SignedNumber,
 }
@@ -199,13 +201,17 @@ impl From<Trace<AccountId>> for TraceJson {
             allocated,
             from,
             bought,
+            bought_from,
+            bought_from_outer_grid,
             sold,
             net_wh,
         } = trace;
-        let from = from
-            .into_iter()
-            .map(|(meter, energy)| Origin { meter, energy })
-            .collect();
+        let origins = |from: Vec<(MeterId, Wh)>| {
+            let from = from.into_iter();
+            from.map(|(meter, energy)| Origin { meter, energy })
+                .collect()
+        };
+        let (from, bought_from) = (origins(from), origins(bought_from));
         let net_wh = SignedNumber(net_wh);
         Self {
             step,
@@ -214,6 +220,8 @@ impl From<Trace<AccountId>> for TraceJson {
             allocated,
             from,
             bought,
+            bought_from,
+            bought_from_outer_grid,
             sold,
             net_wh,
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::StoppedChain;
 use crate::{
     args::ChainArgs,
-    report::{grouped, size, utc},
+    report::{grouped, say, size, utc},
 };
 
 /// Tells what a stopped node has: its chain, its last block, its states, and what that takes on disk.
@@ -80,9 +80,9 @@ impl ChainInfo {
     pub fn run(self) -> Result<()> {
         let info = self.collect()?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&info)?);
+            say!("{}", serde_json::to_string_pretty(&info)?)?;
         } else {
-            info.tell();
+            info.tell()?;
         }
         Ok(())
     }
@@ -148,21 +148,21 @@ impl ChainInfo {
 }
 
 impl Info {
-    fn tell(&self) {
-        let line = |name: &str, value: String| println!("  {name:<11} {value}");
-        println!("{} ({})", self.name, self.id);
-        line("genesis", self.genesis.clone());
+    fn tell(&self) -> Result<()> {
+        let line = |name: &str, value: String| say!("  {name:<11} {value}");
+        say!("{} ({})", self.name, self.id)?;
+        line("genesis", self.genesis.clone())?;
         let step_s = self.step_ms / 1_000;
-        line("begins", format!("{}, steps of {step_s} s", self.begins));
+        line("begins", format!("{}, steps of {step_s} s", self.begins))?;
         line(
             "best block",
             format!("{} {}", self.best.number, self.best.hash),
-        );
+        )?;
         line(
             "closes",
             format!("step {} at {}", self.best.number, self.best.closes),
-        );
-        line("state root", self.best.state_root.clone());
+        )?;
+        line("state root", self.best.state_root.clone())?;
         let States {
             pruning,
             count,
@@ -176,14 +176,14 @@ impl Info {
         line(
             "states",
             format!("{count}, after blocks {first} to {last}, {which}"),
-        );
+        )?;
         let Database {
             kind,
             folder,
             bytes,
             columns,
         } = &self.database;
-        line("database", format!("{kind}, {} in {folder}", size(*bytes)));
+        line("database", format!("{kind}, {} in {folder}", size(*bytes)))?;
         for (name, column) in columns.iter().flatten() {
             line(
                 &format!("  {name}"),
@@ -192,7 +192,8 @@ impl Info {
                     grouped(column.records.into()),
                     size(column.bytes)
                 ),
-            );
+            )?;
         }
+        Ok(())
     }
 }

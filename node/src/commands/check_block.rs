@@ -4,14 +4,17 @@ use std::{str::FromStr, time::Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use commonwatt_chain::{Agreement, SingleValidator, lineup_of, take_seal};
-use commonwatt_executor::Executor;
+use commonwatt_chain::{Agreement, Chain, Validators, lineup_of, take_seal};
 use commonwatt_runtime::{Hash, apis::Lineup};
 use commonwatt_storage::{State, StateError, StoredBlock};
 use sp_runtime::traits::Header as _;
 
 use super::StoppedChain;
-use crate::{args::ChainArgs, report::grouped, service};
+use crate::{
+    args::ChainArgs,
+    report::{grouped, say},
+    service,
+};
 
 /// Executes a stored block again on the state before it: the roots must come out the same, and author, seal and
 /// certificate must be right. Nothing is changed.
@@ -67,7 +70,7 @@ impl CheckBlock {
         let chain = service::chain_on(db, &spec)?;
         let number = *block.header.number();
         if number == 0 {
-            println!("block 0 ({hash:?}) is what the chain spec says");
+            say!("block 0 ({hash:?}) is what the chain spec says")?;
             return Ok(());
         }
         let parent = *block.header.parent_hash();
@@ -82,43 +85,44 @@ impl CheckBlock {
         let began = Instant::now();
         let extrinsics = block.body.len();
         let header = block.header.clone();
-        verify(chain.executor(), &state, &lineup, block).with_context(|| {
+        verify(&chain, &state, &lineup, block).with_context(|| {
             format!(
                 "block {number} ({hash:?}) is not right: check the disk, restore the database from a copy, and tell the \
                  developers if it happens again"
             )
         })?;
-        println!("block {number} ({hash:?}) is right");
-        println!("  state root       {:?}", header.state_root());
-        println!("  extrinsics root  {:?}", header.extrinsics_root());
-        println!(
-            "  extrinsics       {}, executed again in {} ms; author, seal and certificate are its validator's",
+        say!("block {number} ({hash:?}) is right")?;
+        say!("  state root       {:?}", header.state_root())?;
+        say!("  extrinsics root  {:?}", header.extrinsics_root())?;
+        say!(
+            "  extrinsics       {}, executed again in {} ms; author, seal and certificate are those of its height",
             grouped(extrinsics as u128),
             began.elapsed().as_millis()
-        );
+        )?;
         Ok(())
     }
 }
 
 /// Checks author, seal and certificate, and executes.
-fn verify(executor: &Executor, state: &State, lineup: &Lineup, block: StoredBlock) -> Result<()> {
+fn verify(chain: &Chain, state: &State, lineup: &Lineup, block: StoredBlock) -> Result<()> {
     let StoredBlock {
         header,
         body,
         justification,
     } = block;
-    let agreement = SingleValidator::follower();
+    let agreement = Validators::follower();
     let (number, hash) = (*header.number(), header.hash());
     let mut unsealed = header;
     let seal = take_seal(&mut unsealed)?;
     agreement.verify_author(&unsealed, &seal, lineup)?;
     agreement.verify_certificate(
+        &chain.genesis_hash(),
         number,
         &hash,
         justification.as_deref().unwrap_or_default(),
         lineup,
     )?;
-    executor.execute_block(state, &unsealed, &body)?;
+    chain.executor().execute_block(state, &unsealed, &body)?;
     Ok(())
 }
 

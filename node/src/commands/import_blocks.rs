@@ -15,7 +15,7 @@ use commonwatt_storage::{CommitMode, StatePruning, StoredBlock};
 use crate::{
     args::{ChainArgs, StorageArgs},
     block_stream::BlockReader,
-    report::grouped,
+    report::{grouped, say},
     service::{self, Role},
 };
 
@@ -101,12 +101,14 @@ impl ImportBlocks {
         // Whatever ended the import: what was taken is kept.
         chain.db().flush()?;
         let (best, hash) = chain.best();
-        println!(
+        let told = say!(
             "Imported {} blocks, {} were there already; the best block is {best} ({hash:?}).",
             grouped(progress.imported.into()),
             grouped(progress.known.into())
         );
-        result.with_context(named)
+        // What became of the import counts more than whether somebody reads it.
+        result.with_context(named)?;
+        Ok(told?)
     }
 
     fn take(

@@ -18,7 +18,7 @@ use crate::{
     args::ChainArgs,
     key::{PasswordArgs, Prompt},
     paths::ChainFolder,
-    report::shell_word,
+    report::{say, shell_word},
     spec::{self, ChainSpec},
 };
 
@@ -82,7 +82,7 @@ impl Init {
             keys: self.take_keys(&folder)?,
         };
         let base_path = self.chain.base_path.as_deref();
-        println!("{}", made.describe(base_path, &self.password));
+        say!("{}", made.describe(base_path, &self.password))?;
         Ok(())
     }
 
@@ -95,7 +95,13 @@ impl Init {
             true => Prompt::Known,
             false => Prompt::New,
         };
-        let keystore = Keystore::open(folder.keystore(), self.password.read(prompt)?)?;
+        let password = self.password.read(prompt)?;
+        let opens_some = password.is_some() && before.iter().any(is_encrypted);
+        let keystore = Keystore::open(folder.keystore(), password)?;
+        if opens_some {
+            // Now, and not when the validator starts.
+            keystore.session_keys()?;
+        }
         for purpose in Purpose::ALL {
             if !before.iter().any(|key| key.purpose == purpose) {
                 keystore.generate(purpose)?;

@@ -1,7 +1,8 @@
-//! What an operator does to a node that is stopped.
+//! What is done without a running node: what an operator does to one that is stopped, and offline tools.
 
 mod chain_info;
 mod check_block;
+mod clear;
 mod export_blocks;
 mod import_blocks;
 mod init;
@@ -10,14 +11,15 @@ mod revert;
 
 pub use chain_info::ChainInfo;
 pub use check_block::CheckBlock;
+pub use clear::Clear;
 pub use export_blocks::ExportBlocks;
 pub use import_blocks::ImportBlocks;
 pub use init::Init;
 pub use purge_chain::PurgeChain;
 pub use revert::Revert;
 
-use anyhow::{Context, Result};
-use commonwatt_storage::ChainDb;
+use anyhow::{Result, anyhow};
+use commonwatt_storage::{ChainDb, OpenError};
 
 use crate::{
     args::ChainArgs,
@@ -38,11 +40,13 @@ impl StoppedChain {
     fn open(chain: &ChainArgs) -> Result<Self> {
         let (folder, spec) = chain.existing()?;
         let lock = folder.lock()?;
-        let db = ChainDb::open_as_it_is(&folder.database()).with_context(|| {
-            format!(
-                "the chain {:?} cannot be opened; if it never ran here, start the node or use import-blocks first",
-                spec.id
-            )
+        let db = ChainDb::open_as_it_is(&folder.database()).map_err(|error| match error {
+            OpenError::NoDatabase { .. } => anyhow!(
+                "the chain {:?} has no database in {}: it never ran here; start the node, or use import-blocks first",
+                spec.id,
+                folder.database().display()
+            ),
+            other => anyhow!(other).context(format!("the chain {:?} cannot be opened", spec.id)),
         })?;
         if db.is_initialized() {
             // Another version may describe the same chain by another genesis.

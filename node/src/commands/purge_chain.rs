@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use commonwatt_storage::{DATABASE_MARKER, is_database_entry};
 
-use crate::args::ChainArgs;
+use crate::{args::ChainArgs, report::say};
 
 /// Removes the blocks and states of a stopped node. Keys, node identity and chain spec stay.
 #[derive(Debug, Args)]
@@ -29,24 +29,24 @@ impl PurgeChain {
         let _lock = folder.lock()?;
         let database = folder.database();
         if !database.exists() {
-            println!(
+            say!(
                 "There is no database in {}: nothing to remove.",
                 database.display()
-            );
+            )?;
             return Ok(());
         }
         verify_database(&database)?;
         if !self.yes && !ask(&spec.name, &database)? {
-            println!("Nothing was removed.");
+            say!("Nothing was removed.")?;
             return Ok(());
         }
         remove_content(&database)
             .with_context(|| format!("cannot remove all of {}; try again", database.display()))?;
-        println!(
+        say!(
             "Removed the database in {}. Keys and chain spec are left. The next start begins with block 0, and a validator \
              makes every block anew unless you import them first.",
             database.display()
-        );
+        )?;
         Ok(())
     }
 }

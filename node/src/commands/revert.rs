@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use super::StoppedChain;
-use crate::args::ChainArgs;
+use crate::{args::ChainArgs, report::say};
 
 /// Takes the last N blocks back, with the states after them. Blocks are final: this is for a disaster on which all
 /// operators of the chain have agreed, since no node takes back what it has.
@@ -60,11 +60,11 @@ impl Revert {
                 .with_context(|| format!("stopped after block {}", db.best().0))?;
         }
         let (number, hash) = db.best();
-        println!(
+        say!(
             "Reverted {} final blocks. Block {number} ({hash:?}) is the last one now.",
             best.saturating_sub(number)
-        );
-        println!("The next start makes the blocks after it anew, unless you import them first.");
+        )?;
+        say!("The next start makes the blocks after it anew, unless you import them first.")?;
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ use clap::{Args, Subcommand};
 
 pub(crate) use password::warn_if_exposed;
 pub use password::{PasswordArgs, Prompt};
+
+use crate::report::output;
 pub use store::KeystoreArgs;
 
 /// Makes, shows, stores and exchanges keys.
@@ -64,7 +66,7 @@ impl KeyCommand {
     /// Does what the command line asks.
     pub fn run(self) -> Result<()> {
         let console = &mut Console {
-            out: &mut io::stdout(),
+            out: &mut output(),
             notes: &mut io::stderr(),
             input: &mut io::stdin(),
         };

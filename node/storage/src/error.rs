@@ -206,8 +206,8 @@ pub enum OpenError {
     },
     /// An archive was opened as a pruned database or the other way round.
     #[error(
-        "the database was made with `--state-pruning {found}` and cannot be opened with \
-         `--state-pruning {asked}`; use {found}, or import the exported blocks into another folder"
+        "the database was made with `--state-pruning {found}`, and this start asks for {asked} (256 where the flag \
+         is left out): start with `--state-pruning {found}`, or import the exported blocks into another folder"
     )]
     OtherPruning {
         /// The mode on disk.

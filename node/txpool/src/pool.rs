@@ -521,6 +521,11 @@ impl Pool {
         self.best
     }
 
+    /// Returns the number the next transaction arrives under; those in the pool have smaller ones.
+    pub fn arrivals(&self) -> u64 {
+        self.next_arrival
+    }
+
     /// Returns the ready transactions in the order of building.
     pub fn ready(&self) -> Ready<'_> {
         Ready::new(&self.book)

@@ -10,7 +10,8 @@
 //! - Coins come into being only at genesis and by the treasury's calls. They cease by its calls and as
 //!   fees, which are burned.
 //! ## Not here
-//! The rates at which the treasury buys and sells coins against money; transfers (`pallet-balances`).
+//! The rates at which the treasury buys and sells coins against money (`pallet-outer-grid`); transfers
+//! (`pallet-balances`).
 
 #![cfg_attr(not(feature = "std"), no_std)]
 

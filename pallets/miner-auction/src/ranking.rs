@@ -219,7 +219,7 @@ impl<T: Config> Pallet<T> {
 
 /// Returns the greatest bid under the risk-averse rules [P Table 3, sc4]: one token below the floor, else
 /// 40 % of the free tokens, rounded down, though never less than one.
-pub(crate) fn compute_risk_averse_bound(
+pub fn compute_risk_averse_bound(
     free: VotingToken,
     of_all_candidates: VotingToken,
     candidates: u32,

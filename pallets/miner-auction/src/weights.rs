@@ -13,8 +13,8 @@ use frame_support::{
 
 /// Weights of this pallet.
 pub trait WeightInfo {
-    /// `bid` with this many validators.
-    fn bid(validators: u32) -> Weight;
+    /// `bid` with this many validators, and bids for this many heights open.
+    fn bid(validators: u32, open: u32) -> Weight;
     /// `set_keys`.
     fn set_keys() -> Weight;
     /// `report_equivocation` with bids for this many heights open.
@@ -22,15 +22,15 @@ pub trait WeightInfo {
     /// `pardon`.
     fn pardon() -> Weight;
     /// The hooks of a block: claim, pot, penalties, epoch and ranking.
-    fn block(validators: u32) -> Weight;
+    fn block(validators: u32, open: u32) -> Weight;
 }
 
 /// Weights with the database costs of the runtime.
 pub struct NativeWeight<T>(PhantomData<T>);
 
 impl<T: frame_system::Config> WeightInfo for NativeWeight<T> {
-    fn bid(validators: u32) -> Weight {
-        bid(T::DbWeight::get(), validators)
+    fn bid(validators: u32, open: u32) -> Weight {
+        bid(T::DbWeight::get(), validators, open)
     }
 
     fn set_keys() -> Weight {
@@ -45,14 +45,14 @@ impl<T: frame_system::Config> WeightInfo for NativeWeight<T> {
         pardon(T::DbWeight::get())
     }
 
-    fn block(validators: u32) -> Weight {
-        block(T::DbWeight::get(), validators)
+    fn block(validators: u32, open: u32) -> Weight {
+        block(T::DbWeight::get(), validators, open)
     }
 }
 
 impl WeightInfo for () {
-    fn bid(validators: u32) -> Weight {
-        bid(RocksDbWeight::get(), validators)
+    fn bid(validators: u32, open: u32) -> Weight {
+        bid(RocksDbWeight::get(), validators, open)
     }
 
     fn set_keys() -> Weight {
@@ -67,17 +67,20 @@ impl WeightInfo for () {
         pardon(RocksDbWeight::get())
     }
 
-    fn block(validators: u32) -> Weight {
-        block(RocksDbWeight::get(), validators)
+    fn block(validators: u32, open: u32) -> Weight {
+        block(RocksDbWeight::get(), validators, open)
     }
 }
 
-/// Rules, set, offence and books are read, and the balance of every validator when candidates are few;
+/// Rules and set are read, every validator's offence, and its balance and every open book when candidates are few;
 /// book and two accounts are written.
-fn bid(db: RuntimeDbWeight, validators: u32) -> Weight {
-    let validators = u64::from(validators);
-    time(60_000, 2_000, validators)
-        .saturating_add(db.reads_writes(validators.saturating_add(12), 4))
+fn bid(db: RuntimeDbWeight, validators: u32, open: u32) -> Weight {
+    let (validators, open) = (u64::from(validators), u64::from(open));
+    let reads = validators
+        .saturating_mul(2)
+        .saturating_add(open)
+        .saturating_add(12);
+    time(60_000, 2_000, validators.saturating_add(open)).saturating_add(db.reads_writes(reads, 4))
 }
 
 /// Two signatures; the registry's record and its index of keys.
@@ -98,14 +101,19 @@ fn pardon(db: RuntimeDbWeight) -> Weight {
     time(20_000, 0, 0).saturating_add(db.reads_writes(1, 1))
 }
 
-/// For each validator: offence, age, reputation, balance and role are read; a balance is written when the
-/// pot is paid and when a penalty is due; an age at the beginning of an epoch.
-fn block(db: RuntimeDbWeight, validators: u32) -> Weight {
-    let validators = u64::from(validators);
-    time(600_000, 60_000, validators).saturating_add(db.reads_writes(
-        validators.saturating_mul(8).saturating_add(20),
-        validators.saturating_mul(4).saturating_add(12),
-    ))
+/// For each validator: an account when the pot is paid or bids return; offence, role and balance for the penalty;
+/// offence, age, reputation (two values) and balance for the ranking; registration and two offences when an epoch
+/// begins. Written are two balances and two ages. Every open book is read.
+fn block(db: RuntimeDbWeight, validators: u32, open: u32) -> Weight {
+    let (validators, open) = (u64::from(validators), u64::from(open));
+    let reads = validators
+        .saturating_mul(12)
+        .saturating_add(open)
+        .saturating_add(30);
+    let writes = validators.saturating_mul(4).saturating_add(16);
+    time(600_000, 60_000, validators)
+        .saturating_add(time(0, 2_000, open))
+        .saturating_add(db.reads_writes(reads, writes))
 }
 
 /// A nanosecond is a thousand units of reference time.

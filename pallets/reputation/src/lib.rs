@@ -20,8 +20,12 @@
 //! - Scores are integers in millionths; deviations are rounded up, against the member.
 //! - The scale of a deviation is the mean of what was declared, see [`math::Deviation::relative`].
 //! - Who declares nothing keeps its score. Who is no validator has no last block: its `A_v` is 0.
+//! - The ceiling `τ + A_v` also holds when the auction asks: else a score that grew while its owner made no
+//!   blocks could be kept for ever by declaring no more (ADR 0019).
 //! - Evaluations are spread over the next blocks, so many in each, in the order of the storage, which is
 //!   the same on every node. They take what is known then; later corrections change no score.
+//! - Energy that was sold as orders arrived, and then was not there, lowers the delivery score by the part that was
+//!   missing, at once (PROTOCOL 9).
 //! - What was not measured in clear counts as nothing: whoever declares lets itself be measured.
 //!
 //! ## Not here
@@ -50,9 +54,9 @@ pub const DECLARE_AHEAD_MAX: u32 = 2;
 pub mod pallet {
     use alloc::vec::Vec;
     use commonwatt_primitives::{
-        Step,
+        Step, Wh,
         auction::{Deliveries, MinerAge, OnBlockAuthored, Reputation},
-        traits::{MarketClock, Registrar},
+        traits::{MarketClock, OnShortfall, Registrar},
     };
     use frame_support::pallet_prelude::*;
     use frame_system::pallet_prelude::*;
@@ -161,6 +165,19 @@ pub mod pallet {
             /// The score since.
             score: Score,
         },
+        /// A member sold more than it had.
+        ShortfallCounted {
+            /// Who.
+            who: T::AccountId,
+            /// In which step.
+            step: Step,
+            /// What it had sold.
+            promised: Wh,
+            /// What of it was not there.
+            missing: Wh,
+            /// The delivery score since.
+            score: Score,
+        },
     }
 
     #[pallet::error]
@@ -187,6 +204,14 @@ pub mod pallet {
 
         fn on_finalize(_: BlockNumberFor<T>) {
             Self::evaluate(T::Clock::current_step());
+        }
+
+        fn integrity_test() {
+            assert!(
+                T::EvaluationsPerBlock::get() > 0,
+                "a block must evaluate at least one declaration, or none ever is"
+            );
+            assert!(T::MaxPeriod::get() > 0, "a period has at least one step");
         }
 
         #[cfg(feature = "try-runtime")]
@@ -368,11 +393,32 @@ pub mod pallet {
         }
     }
 
+    impl<T: Config> OnShortfall<T::AccountId> for Pallet<T> {
+        fn on_shortfall(who: &T::AccountId, step: Step, promised: Wh, missing: Wh) {
+            let score = math::compute_after_shortfall(Scores::<T>::get(who), promised, missing);
+
+            Scores::<T>::insert(who, score);
+
+            Self::deposit_event(Event::ShortfallCounted {
+                who: who.clone(),
+                step,
+                promised,
+                missing,
+                score,
+            });
+        }
+    }
+
     impl<T: Config> Reputation<T::AccountId> for Pallet<T> {
         fn reputation_of(who: &T::AccountId) -> u16 {
-            match ReputationRules::<T>::get().measure {
+            let rules = ReputationRules::<T>::get();
+            match rules.measure {
                 Measure::BlocksCreated => Tallies::<T>::get(who).score(),
-                Measure::Delivery => Scores::<T>::get(who).in_hundredths(),
+                Measure::Delivery => {
+                    let age = T::Ages::age_of(who).unwrap_or_default();
+                    let ceiling = math::compute_ceiling(rules.tau, age);
+                    Scores::<T>::get(who).min(ceiling).in_hundredths()
+                }
             }
         }
     }

@@ -47,14 +47,31 @@ impl Deviation {
     }
 }
 
+/// Returns a score after a sale of which a part was not there: less by that part of what was promised, at
+/// least 0, rounded against the seller. So a sale counts like a declaration that was missed.
+pub fn compute_after_shortfall(score: Score, promised: Wh, missing: Wh) -> Score {
+    let part = Deviation {
+        declared: promised.0.into(),
+        missed: missing.0.into(),
+    };
+    match part.declared {
+        0 => score,
+        _ => Score(score.0.saturating_sub(part.relative().0)),
+    }
+}
+
 /// Returns `R_{v+1} = min(R_v + 1 − deviation, τ + A_v)`, at least 0.
 pub fn compute_next(score: Score, deviation: Score, tau: u16, age: u32) -> Score {
     let next = score
         .0
         .saturating_add(Score::ONE.0)
         .saturating_sub(deviation.0);
-    let ceiling = Score::whole(u64::from(tau).saturating_add(age.into()));
-    Score(next.min(ceiling.0))
+    Score(next).min(compute_ceiling(tau, age))
+}
+
+/// Returns `τ + A_v`, which no score exceeds.
+pub fn compute_ceiling(tau: u16, age: u32) -> Score {
+    Score::whole(u64::from(tau).saturating_add(age.into()))
 }
 
 #[cfg(test)]
@@ -128,6 +145,17 @@ mod tests {
         assert_eq!(deviation(&[(declared(0, 0), delivered(9, 0))]), Score::ONE);
         assert_eq!(deviation(&[(declared(0, 0), delivered(0, 0))]), Score::ONE);
         assert_eq!(compute_next(Score(500), Score::ONE, 10, 0), Score(500));
+    }
+
+    #[test]
+    fn a_shortfall_costs_the_part_that_was_missing() {
+        let after = |score, promised, missing| {
+            compute_after_shortfall(Score(score), Wh(promised), Wh(missing))
+        };
+        assert_eq!(after(2_000_000, 400, 100), Score(1_750_000));
+        assert_eq!(after(2_000_000, 3, 1), Score(1_666_666));
+        assert_eq!(after(500_000, 400, 400), Score(0));
+        assert_eq!(after(500_000, 0, 0), Score(500_000));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use commonwatt_primitives::{
     Month, Role, Step, Wh,
     auction::{Deliveries, Delivery, MinerAge, OnBlockAuthored, Reputation as _},
-    traits::{MarketClock, Registrar},
+    traits::{MarketClock, OnShortfall as _, Registrar},
 };
 use frame_support::{assert_noop, assert_ok, derive_impl, parameter_types, traits::Hooks};
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ impl frame_system::Config for Test {
 parameter_types! {
     pub const MaxValidators: u32 = 4;
     pub const MaxPeriod: u32 = 96;
-    pub const EvaluationsPerBlock: u32 = 2;
+    pub static EvaluationsPerBlock: u32 = 2;
 }
 
 impl pallet_reputation::Config for Test {
@@ -385,6 +385,54 @@ fn the_community_chooses_what_feeds_the_auction() {
         );
         assert_eq!(Reputation::reputation_of(&1), 75);
     });
+}
+
+#[test]
+fn a_score_that_grew_with_age_is_worth_no_more_once_its_owner_mines() {
+    let by_delivery = Rules {
+        measure: Measure::Delivery,
+        ..rules()
+    };
+    test_with(by_delivery, || {
+        WORLD.with_borrow_mut(|world| world.ages.insert(1, 50));
+        for period in 1..=5 {
+            run_to((period - 1) * PERIOD + 1);
+            block(9, &[], || {
+                assert_ok!(declare(1, period, constant(100, 0, PERIOD)));
+                deliver(1, period, 100, 0);
+            });
+        }
+        run_to(6 * PERIOD + 1);
+        assert_eq!(Reputation::reputation_of(&1), 500);
+        // It declares no more, so nothing is evaluated; τ is 2.
+        WORLD.with_borrow_mut(|world| world.ages.insert(1, 0));
+        assert_eq!(score(1), Score::whole(5));
+        assert_eq!(Reputation::reputation_of(&1), 200);
+    });
+}
+
+#[test]
+fn energy_sold_and_not_there_lowers_the_delivery_score() {
+    test(|| {
+        crate::Scores::<Test>::insert(1, Score::whole(3));
+        Reputation::on_shortfall(&1, Step(7), Wh(400), Wh(100));
+        assert_eq!(score(1), Score(2_750_000));
+        let counted = Event::ShortfallCounted {
+            who: 1,
+            step: Step(7),
+            promised: Wh(400),
+            missing: Wh(100),
+            score: Score(2_750_000),
+        };
+        System::assert_last_event(counted.into());
+    });
+}
+
+#[test]
+#[should_panic(expected = "or none ever is")]
+fn a_block_that_evaluates_nothing_is_refused() {
+    EvaluationsPerBlock::set(0);
+    <Reputation as Hooks<u32>>::integrity_test();
 }
 
 #[test]

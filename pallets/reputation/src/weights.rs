@@ -52,7 +52,7 @@ fn declare(db: RuntimeDbWeight, steps: u32) -> Weight {
     time(20_000, 50, steps.into()).saturating_add(db.reads_writes(3, 1))
 }
 
-/// An evaluation reads declaration, score and age, and what was delivered in each step.
+/// An evaluation reads declaration, score and age, and what was used and what was offered in each step.
 fn block(db: RuntimeDbWeight, evaluations: u32, steps: u32) -> Weight {
     let evaluations = u64::from(evaluations);
     let readings = evaluations.saturating_mul(steps.into());
@@ -61,6 +61,7 @@ fn block(db: RuntimeDbWeight, evaluations: u32, steps: u32) -> Weight {
         .saturating_add(
             db.reads_writes(
                 readings
+                    .saturating_mul(2)
                     .saturating_add(evaluations.saturating_mul(3))
                     .saturating_add(3),
                 evaluations.saturating_mul(2).saturating_add(1),

@@ -138,7 +138,8 @@ impl<T: Config> Pallet<T> {
         let inputs = Self::gather_inputs(step)?;
         let mut storages = StorageLedger::<T>::new(&moves_before);
         let mut lots = Self::compute_lots(&inputs, agreement, &mut storages)?;
-        let entries = Self::compute_entries(&inputs, agreement, &mut lots)?;
+        let mut entries = Self::compute_entries(&inputs, agreement, &mut lots)?;
+        keep_trades(&entries_before, &mut entries);
         storages.store_charges(&inputs.charges, &entries)?;
 
         let version = before.map_or(1, |before| before.version.saturating_add(1));
@@ -423,6 +424,20 @@ impl<T: Config> Pallet<T> {
     }
 }
 
+/// Takes the trades of an earlier run over: what was sold no longer covers a charge, what was bought does.
+fn keep_trades<AccountId: Clone + Ord>(
+    before: &BTreeMap<AccountId, VgmEntry>,
+    entries: &mut BTreeMap<AccountId, VgmEntry>,
+) {
+    let traded = before
+        .iter()
+        .filter(|(_, entry)| !entry.bought.is_zero() || !entry.sold.is_zero());
+    for (who, &VgmEntry { bought, sold, .. }) in traded {
+        let entry = entries.entry(who.clone()).or_default();
+        (entry.bought, entry.sold) = (bought, sold);
+    }
+}
+
 /// Applies the key; `None` when the numbers do not fit.
 fn compute_allocation<AccountId, Max>(
     pool: Wh,
@@ -487,6 +502,7 @@ fn verify_conservation<AccountId>(
 /// What a run does to the storages: the effects before it, and those after it.
 struct StorageLedger<T: Config> {
     effects: BTreeMap<MeterId, (Effect, Effect)>,
+    charged: BTreeMap<MeterId, Wh>,
     uncovered: Vec<Uncovered>,
     _config: PhantomData<T>,
 }
@@ -498,10 +514,12 @@ impl<T: Config> StorageLedger<T> {
                  storage,
                  credited,
                  stored,
+                 charged: _,
              }| { (storage, (Effect { credited, stored }, Effect::default())) },
         );
         Self {
             effects: effects.collect(),
+            charged: BTreeMap::new(),
             uncovered: Vec::new(),
             _config: PhantomData,
         }
@@ -531,18 +549,17 @@ impl<T: Config> StorageLedger<T> {
         for charge in charges {
             let owner = entries.get(&charge.info.owner).copied().unwrap_or_default();
             let (_, after) = self.effects.entry(charge.storage).or_default();
-            after.stored = owner
-                .allocated()
-                .and_then(|allocated| {
-                    let consumption = owner.consumption.unwrap_or_default();
-                    compute_stored(
-                        charge.energy,
-                        allocated,
-                        consumption,
-                        charge.info.efficiency,
-                    )
-                })
-                .and_then(|stored| after.stored.checked_add(stored))
+            after.stored = compute_stored(
+                charge.energy,
+                owner.coverage(),
+                owner.consumption.unwrap_or_default(),
+                charge.info.efficiency,
+            )
+            .and_then(|stored| after.stored.checked_add(stored))
+            .ok_or(Refusal::Overflow)?;
+            let charged = self.charged.entry(charge.storage).or_default();
+            *charged = charged
+                .checked_add(charge.energy)
                 .ok_or(Refusal::Overflow)?;
         }
         Ok(())
@@ -550,16 +567,21 @@ impl<T: Config> StorageLedger<T> {
 
     /// Returns what the step did to each storage.
     fn moves(&self) -> Vec<StorageMove> {
-        let effects = self
-            .effects
-            .iter()
-            .map(|(&storage, &(_, after))| (storage, after));
-        effects
-            .filter(|(_, after)| *after != Effect::default())
-            .map(|(storage, Effect { credited, stored })| StorageMove {
+        let moves = self.effects.iter().map(|(&storage, &(_, after))| {
+            let Effect { credited, stored } = after;
+            let charged = self.charged.get(&storage).copied().unwrap_or_default();
+            StorageMove {
                 storage,
                 credited,
                 stored,
+                charged,
+            }
+        });
+        moves
+            .filter(|one| {
+                [one.credited, one.stored, one.charged]
+                    .iter()
+                    .any(|wh| !wh.is_zero())
             })
             .collect()
     }

@@ -16,6 +16,8 @@
 //!   this writes nothing.
 //! - In every step the energy bought equals the energy sold, and no run touches either.
 //! - Voting tokens issued, less those burned, less debts, are those of what was allocated.
+//! - What a storage took in is what the virtual generation meter covered of its charge after all trades: energy
+//!   that was sold is not stored as well.
 //! - The lots a storage gave never exceed the lots it took in, but for corrections that came after the
 //!   discharge; see `storage`.
 //! - An agreement in force is never changed; participants stand in the order of their account ids.
@@ -35,8 +37,8 @@
 //!
 //! ## Not here
 //! What was measured: `pallet-energy-token`. Consumption under a commitment is unknown here; once it is
-//! revealed it is a reading that changed. Who may trade, and at what price: the markets, which move
-//! energy with [`Pallet::transfer`]. Keys that need more than a step's pool and consumption (relative,
+//! revealed it is a reading that changed. Who trades with whom, and at what price: the markets, which move
+//! energy through [`TradableEnergy`](commonwatt_primitives::traits::TradableEnergy) and remember the sales. Keys that need more than a step's pool and consumption (relative,
 //! optimal, multi-round) are new variants of [`Key`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -45,7 +47,9 @@ extern crate alloc;
 
 pub mod allocation;
 mod distribution;
+mod market;
 pub mod storage;
+mod trace;
 #[cfg(any(test, feature = "try-runtime"))]
 mod try_state;
 mod types;
@@ -68,8 +72,7 @@ pub mod pallet {
     use alloc::vec::Vec;
     use commonwatt_primitives::{
         Bps, MeterId, Month, Ppm, Step, VotingToken, Wh,
-        split::trace_lots_of,
-        traits::{MarketClock, Meters, Readings, Registrar},
+        traits::{MarketClock, Meters, OnHoldingExpired, Readings, Registrar, Sales},
     };
     use frame_support::{pallet_prelude::*, traits::fungible};
     use frame_system::pallet_prelude::*;
@@ -86,6 +89,10 @@ pub mod pallet {
         type Readings: Readings;
         /// The voting tokens. Their existential deposit must not exceed one, see `integrity_test`.
         type VotingTokens: fungible::Mutate<Self::AccountId, Balance = VotingToken>;
+        /// Who sold to whom, for traces.
+        type Sales: Sales<Self::AccountId>;
+        /// Who is told what each account had of a step when its detail goes.
+        type OnHoldingExpired: OnHoldingExpired<Self::AccountId>;
         /// Who may set the agreement: the DSO, or the community's governance.
         type AgreementOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Greatest number of participants of an agreement.
@@ -340,15 +347,24 @@ pub mod pallet {
             credited: Wh,
         },
         /// Energy of a step changed hands.
-        EnergyTransferred {
+        EnergyTraded {
             /// The step.
             step: Step,
-            /// Who sold.
-            from: T::AccountId,
-            /// Who bought.
-            to: T::AccountId,
             /// How much.
             energy: Wh,
+            /// How many accounts bought or sold.
+            accounts: u32,
+        },
+        /// A trade changed how much of a charge lots covered.
+        ChargeCovered {
+            /// The step.
+            step: Step,
+            /// The storage, by its discharge meter.
+            storage: MeterId,
+            /// Lots that went in, as of before.
+            from: Wh,
+            /// Lots that went in.
+            to: Wh,
         },
         /// A correction withdrew voting tokens.
         VotingTokensWithdrawn {
@@ -389,8 +405,10 @@ pub mod pallet {
         VersionsExhausted,
         /// The detail of this step is not, not yet or no longer kept.
         StepNotKept,
-        /// A transfer must move some energy between two different accounts.
-        NothingToTransfer,
+        /// What is bought must be what is sold, and more than nothing.
+        UnbalancedTrade,
+        /// Accounts that trade must be named once each, in the order of their ids.
+        TradersOutOfOrder,
         /// The seller's virtual generation meter holds less in this step.
         NotEnoughEnergy,
     }
@@ -579,9 +597,17 @@ pub mod pallet {
                 StepSummaries::<T>::remove(oldest);
                 Lots::<T>::remove(oldest);
                 StorageMoves::<T>::remove(oldest);
-                let result = Vgm::<T>::clear_prefix(oldest, Self::accounts_max(), None);
-                removed = removed.saturating_add(result.unique);
-                if result.maybe_cursor.is_some() {
+                let limit = Self::accounts_max();
+                let entries: Vec<_> = Vgm::<T>::iter_prefix(oldest)
+                    .take(usize::try_from(limit).unwrap_or(usize::MAX))
+                    .collect();
+                let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+                for (who, entry) in entries {
+                    Vgm::<T>::remove(oldest, &who);
+                    T::OnHoldingExpired::on_holding_expired(oldest, &who, entry.market_face_wh());
+                }
+                removed = removed.saturating_add(count);
+                if count >= limit {
                     break;
                 }
                 oldest = Step(oldest.0.saturating_add(1));
@@ -640,64 +666,6 @@ pub mod pallet {
 
     /// One for the step that expires with the block, one to catch up.
     const EXPIRIES_PER_BLOCK: u32 = 2;
-
-    /// For the markets.
-    impl<T: Config> Pallet<T> {
-        /// Moves energy of a step from one member's virtual generation meter to another's.
-        ///
-        /// The seller must hold it: what was allocated and bought, less what was sold. Later
-        /// corrections leave the transfer alone.
-        pub fn transfer(
-            step: Step,
-            from: &T::AccountId,
-            to: &T::AccountId,
-            energy: Wh,
-        ) -> DispatchResult {
-            // Check.
-            ensure!(
-                from != to && !energy.is_zero(),
-                Error::<T>::NothingToTransfer
-            );
-            ensure!(Self::is_kept(step), Error::<T>::StepNotKept);
-            ensure!(
-                T::Registry::is_member(from) && T::Registry::is_member(to),
-                Error::<T>::NotAMember
-            );
-            let seller = Vgm::<T>::get(step, from).unwrap_or_default();
-            let buyer = Vgm::<T>::get(step, to).unwrap_or_default();
-            ensure!(
-                seller.net_wh() >= i128::from(energy.0),
-                Error::<T>::NotEnoughEnergy
-            );
-            // Compute.
-            let overflow = sp_runtime::ArithmeticError::Overflow;
-            let sold = seller.sold.checked_add(energy).ok_or(overflow)?;
-            let bought = buyer.bought.checked_add(energy).ok_or(overflow)?;
-            let (seller_after, buyer_after) =
-                (VgmEntry { sold, ..seller }, VgmEntry { bought, ..buyer });
-            let month = T::Clock::month_of(step);
-            let seller_total = MonthTotals::<T>::get(month, from)
-                .replace(&seller, &seller_after)
-                .ok_or(overflow)?;
-            let buyer_total = MonthTotals::<T>::get(month, to)
-                .replace(&buyer, &buyer_after)
-                .ok_or(overflow)?;
-            // Write.
-            Vgm::<T>::insert(step, from, seller_after);
-            Vgm::<T>::insert(step, to, buyer_after);
-            MonthTotals::<T>::insert(month, from, seller_total);
-            MonthTotals::<T>::insert(month, to, buyer_total);
-            // Tell.
-            let (from, to) = (from.clone(), to.clone());
-            Self::deposit_event(Event::EnergyTransferred {
-                step,
-                from,
-                to,
-                energy,
-            });
-            Ok(())
-        }
-    }
 
     /// The retention, for the pallets whose detail expires together with this one's.
     pub struct RetentionOf<T>(PhantomData<T>);
@@ -803,55 +771,7 @@ pub mod pallet {
             })
         }
 
-        /// Returns from which generators an account's energy of a step came; `None` when the account has
-        /// no entry or the step is not kept.
-        ///
-        /// The shared parts of the lots are traced to the members in the order of their account ids, see
-        /// [`trace_lots_of`]; a rest and a loss belong to the generator they are part of.
-        pub fn trace(step: Step, member: &T::AccountId) -> Option<Trace<T::AccountId>> {
-            let summary = Self::step_summary(step)?;
-            let entries = Self::allocations(step);
-            let position = entries.binary_search_by(|(who, _)| who.cmp(member)).ok()?;
-            let (_, entry) = entries.get(position)?;
-            let lots = Lots::<T>::get(step);
-            let shared_lots: Vec<u64> = lots
-                .iter()
-                .map(|lot| Some(lot.shared()?.0))
-                .collect::<Option<_>>()?;
-            let parts: Vec<u64> = entries.iter().map(|(_, entry)| entry.shared.0).collect();
-            let row = trace_lots_of(&shared_lots, &parts, position)?;
-            let from = lots
-                .iter()
-                .zip(row)
-                .map(|(lot, shared)| {
-                    let rest = if lot.beneficiary == *member {
-                        lot.rest
-                    } else {
-                        Wh::ZERO
-                    };
-                    // Only the loss account has an entry with losses.
-                    let loss = if entry.lost.is_zero() {
-                        Wh::ZERO
-                    } else {
-                        lot.loss
-                    };
-                    Some((lot.meter, Wh::checked_sum([Wh(shared), rest, loss])?))
-                })
-                .filter(|from| from.is_none_or(|(_, energy)| !energy.is_zero()))
-                .collect::<Option<Vec<_>>>()?;
-            Some(Trace {
-                step,
-                version: summary.version,
-                member: member.clone(),
-                allocated: Wh::checked_sum([entry.shared, entry.rest, entry.lost])?,
-                from,
-                bought: entry.bought,
-                sold: entry.sold,
-                net_wh: entry.net_wh(),
-            })
-        }
-
-        fn is_kept(step: Step) -> bool {
+        pub(crate) fn is_kept(step: Step) -> bool {
             StepSummaries::<T>::contains_key(step)
         }
     }

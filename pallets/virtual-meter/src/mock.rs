@@ -5,7 +5,10 @@ use std::{cell::RefCell, collections::BTreeMap};
 use commonwatt_primitives::{
     Bps, MeterClass, MeterId, MeterKind, Month, Ppm, Role, Step, Wh,
     metering::MeterInfo,
-    traits::{MarketClock, MeteredEnergy, Meters, Readings, Registrar},
+    traits::{
+        EnergyMove, MarketClock, MeteredEnergy, Meters, OnHoldingExpired, Readings, Registrar,
+        Sale, Sales, TradableEnergy,
+    },
 };
 use frame_support::{
     derive_impl, parameter_types,
@@ -58,6 +61,8 @@ impl pallet_virtual_meter::Config for Test {
     type Clock = Community;
     type Readings = Community;
     type VotingTokens = VotingTokens;
+    type Sales = Community;
+    type OnHoldingExpired = Community;
     type AgreementOrigin = EnsureRoot<AccountId>;
     type MaxParticipants = MaxParticipants;
     type MaxMeters = MaxMeters;
@@ -72,6 +77,8 @@ struct Measured {
     former: Vec<(MeterId, Step, MeterInfo<AccountId>)>,
     readings: BTreeMap<Step, BTreeMap<MeterId, Wh>>,
     changed: Vec<Step>,
+    sales: Vec<(Step, Sale<AccountId>)>,
+    expired: Vec<(Step, AccountId, i128)>,
 }
 
 thread_local! {
@@ -152,6 +159,60 @@ impl Readings for Community {
             measured.changed.drain(..count).collect()
         })
     }
+}
+
+impl Sales<AccountId> for Community {
+    fn sales_of(step: Step) -> Vec<Sale<AccountId>> {
+        MEASURED.with_borrow(|measured| {
+            let of_step = measured.sales.iter().filter(|(of, _)| *of == step);
+            of_step.map(|(_, sale)| *sale).collect()
+        })
+    }
+}
+
+impl OnHoldingExpired<AccountId> for Community {
+    fn on_holding_expired(step: Step, who: &AccountId, market_face_wh: i128) {
+        MEASURED.with_borrow_mut(|measured| measured.expired.push((step, *who, market_face_wh)));
+    }
+}
+
+/// Returns what left the state, in the order of steps and accounts.
+pub fn expired() -> Vec<(Step, AccountId, i128)> {
+    let mut expired = MEASURED.with_borrow(|measured| measured.expired.clone());
+    expired.sort_unstable();
+    expired
+}
+
+/// One member sells energy of a step to another, as a market would.
+pub fn sell(
+    step: u32,
+    seller: AccountId,
+    buyer: AccountId,
+    energy: u64,
+) -> sp_runtime::DispatchResult {
+    let energy = Wh(energy);
+    let (bought, sold) = (Wh(0), energy);
+    let mut moves = [
+        EnergyMove {
+            who: seller,
+            bought,
+            sold,
+        },
+        EnergyMove {
+            who: buyer,
+            bought: energy,
+            sold: Wh(0),
+        },
+    ];
+    moves.sort_unstable_by_key(|one| one.who);
+    VirtualMeter::move_energy(Step(step), &moves)?;
+    let sale = Sale {
+        seller,
+        buyer,
+        energy,
+    };
+    MEASURED.with_borrow_mut(|measured| measured.sales.push((Step(step), sale)));
+    Ok(())
 }
 
 /// A meter to be adjusted and registered.

@@ -2,7 +2,8 @@
 //!
 //! A storage is named by its discharge meter. Charging is its owner's consumption; of what was charged
 //! only the part that lots covered is community energy, so
-//! `stored = charge × min(1, allocated / consumption) × efficiency`, rounded down. Discharging is
+//! `stored = charge × min(1, VGM / consumption) × efficiency`, rounded down: energy that was sold is not
+//! stored as well, energy that was bought is. A trade of the step therefore changes what it stored. Discharging is
 //! generation only up to what is stored; the rest of it is grid energy on its way back and makes no lot.
 //!
 //! Decision: **a correction never takes back a credit, and never gives more than the storage holds.**
@@ -35,11 +36,11 @@ pub fn compute_credit(discharge: Wh, balance_wh: i128, before: Effect) -> Wh {
 }
 
 /// Returns how much of a charge is stored as lots, rounded down; `None` when the numbers do not fit.
-pub fn compute_stored(charge: Wh, allocated: Wh, consumption: Wh, efficiency: Bps) -> Option<Wh> {
+pub fn compute_stored(charge: Wh, coverage: Wh, consumption: Wh, efficiency: Bps) -> Option<Wh> {
     if consumption.is_zero() {
         return Some(Wh::ZERO);
     }
-    let covered = allocated.min(consumption);
+    let covered = coverage.min(consumption);
     let efficiency = efficiency.min(Bps::FULL);
     let stored = u128::from(charge.0)
         .checked_mul(u128::from(covered.0))?

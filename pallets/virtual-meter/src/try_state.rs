@@ -152,7 +152,10 @@ impl<T: Config> Pallet<T> {
                 "a storage's balance differs from its moves"
             );
         }
-        ensure!(balances.is_empty(), "a storage's balance is missing");
+        ensure!(
+            balances.values().all(|moved| *moved == 0),
+            "a storage's balance is missing"
+        );
         Ok(())
     }
 

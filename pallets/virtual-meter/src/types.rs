@@ -185,6 +185,13 @@ impl VgmEntry {
             - i128::from(self.sold.0)
     }
 
+    /// Returns what of the account's consumption its virtual generation meter can cover: what it sold covers
+    /// nothing, what it bought does.
+    pub fn coverage(&self) -> Wh {
+        // Beyond 64 bits it covers any consumption.
+        Wh(u64::try_from(self.net_wh().max(0)).unwrap_or(u64::MAX))
+    }
+
     /// Returns the market face meter, `consumption − VGM` [D 2.3]: what the outer grid covers, or takes
     /// when it is negative. Consumption that nobody reported counts as none.
     pub fn market_face_wh(&self) -> i128 {
@@ -296,6 +303,8 @@ pub struct StorageMove {
     pub credited: Wh,
     /// Lots that went in.
     pub stored: Wh,
+    /// What was charged, from lots or not: a trade changes how much of it lots covered.
+    pub charged: Wh,
 }
 
 /// A step in figures: `generated = losses + shared + rest`.
@@ -368,6 +377,12 @@ pub struct Trace<AccountId> {
     pub from: Vec<(MeterId, Wh)>,
     /// Bought from other members.
     pub bought: Wh,
+    /// How much of what was bought each generator made, by ascending meter, as far as a market says who sold
+    /// it.
+    pub bought_from: Vec<(MeterId, Wh)>,
+    /// Part of what was bought that its seller did not have after all, because a correction withdrew it: covered
+    /// by the outer grid.
+    pub bought_from_outer_grid: Wh,
     /// Sold to other members.
     pub sold: Wh,
     /// The virtual generation meter; negative when a correction came after a sale.

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use commonwatt_chain::{Agreement, AgreementError, Authored, Chain, ChainConfig, SingleValidator};
+use commonwatt_chain::{Agreement, AgreementError, Authored, Chain, ChainConfig, Validators};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{
     Quality, Step, StepTiming, Wh,
@@ -121,10 +121,10 @@ impl Agreement for Credulous {
 }
 
 /// Returns the agreement of the example community: X alone makes blocks.
-pub fn agreement() -> &'static SingleValidator {
-    static AGREEMENT: LazyLock<SingleValidator> = LazyLock::new(|| {
+pub fn agreement() -> &'static Validators {
+    static AGREEMENT: LazyLock<Validators> = LazyLock::new(|| {
         let keys = genesis().validators[0].keys.clone();
-        SingleValidator::new(account("X"), &keys, pair("X")).expect("X's own key")
+        Validators::new(account("X"), &keys, pair("X")).expect("X's own key")
     });
     &AGREEMENT
 }

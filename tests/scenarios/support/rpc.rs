@@ -31,6 +31,23 @@ pub fn block_hash(url: &str, number: u32) -> Option<String> {
     })
 }
 
+/// Asks what needs no arguments.
+pub fn ask(url: &str, method: &str) -> Value {
+    with_client(url, async |client| {
+        client
+            .request(method, rpc_params![])
+            .await
+            .expect("an answer")
+    })
+}
+
+/// Asks for the number of the best block.
+pub fn best(url: &str) -> u32 {
+    let header = ask(url, "chain_getHeader");
+    let number = header["number"].as_str().expect("a number");
+    u32::from_str_radix(number.trim_start_matches("0x"), 16).expect("digits")
+}
+
 /// Waits until the node has block `number`, however many come between.
 pub fn wait_for_block(url: &str, number: u32, patience: Duration) {
     let deadline = Instant::now() + patience;

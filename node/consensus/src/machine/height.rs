@@ -21,6 +21,7 @@ use crate::{
     limits::{BLOCKS_HELD_MAX, SPARE_COPIES_MAX},
     messages::{Message, Proposal, ProposedBlock},
     timing::{Timeout, TimeoutKind},
+    verify::verify_turn,
     wal::{Judgement, LoggedTimeout, WalEntry},
 };
 
@@ -460,22 +461,8 @@ impl CurrentHeight {
         let ProposedBlock { signed, block } = proposed;
         let proposal = &signed.proposal;
         let set = &self.desk.set;
-        if let Some(pol_round) = proposal.pol_round
-            && pol_round >= proposal.round
-        {
-            return Err(Refusal::BadProofOfLock {
-                round: proposal.round,
-                pol_round,
-            });
-        }
+        verify_turn(set, proposal)?;
         let proposer = set.core_proposer(proposal.round);
-        if proposer.address.0 != proposal.validator {
-            return Err(Refusal::WrongProposer {
-                round: proposal.round,
-                expected: proposer.address.0.clone(),
-                actual: proposal.validator.clone(),
-            });
-        }
         let facts = verify_block(block, &proposal.block, read_header)?;
         if !signed.is_signed_by(&proposer.vote, self.desk.genesis()) {
             return Err(Refusal::BadSignature(proposal.validator.clone()));
@@ -628,7 +615,7 @@ fn keep_spare(known: &mut KnownBlock, peer: PeerId, block: &Block) {
 }
 
 /// Checks that `block` is the one of `hash`, within bounds, with a header that can be read.
-pub(super) fn verify_block(
+pub(crate) fn verify_block(
     block: &Block,
     hash: &Hash,
     read_header: ReadHeader,

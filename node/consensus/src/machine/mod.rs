@@ -6,7 +6,7 @@ mod sync;
 
 use std::sync::Arc;
 
-use commonwatt_primitives::{AccountId, Hash};
+use commonwatt_primitives::Hash;
 
 use crate::{
     block::{Block, ReadHeader},
@@ -17,7 +17,7 @@ use crate::{
     input::{Input, Pace},
     limits::FUTURE_HEIGHTS_MAX,
     messages::Message,
-    signer::Signer,
+    signer::FindVoter,
     timing::{Timeout, TimeoutKind, Timing},
     validators::ValidatorSet,
     wal::{Recovered, WalEntry},
@@ -26,12 +26,14 @@ use desk::Desk;
 use height::CurrentHeight;
 use sync::Sync;
 
+pub(crate) use height::verify_block;
+
 /// What the machine needs to know once.
 pub struct Config {
     /// The chain: part of everything that is signed.
     pub genesis: Hash,
-    /// Whom this node votes for and with which key; `None` for a node that only follows.
-    pub voter: Option<(AccountId, Arc<dyn Signer>)>,
+    /// Finds whom this node votes for at a height and with which key; `None` for a node that only follows.
+    pub voter: Option<Arc<dyn FindVoter>>,
     /// The first height this node votes at.
     ///
     /// A validator whose write-ahead log was lost cannot know what it signed. It must not vote at the height
@@ -124,6 +126,12 @@ impl Machine {
             .is_some_and(|current| current.desk.voter.is_some())
     }
 
+    /// Lets this node vote from `height` on only, if that is above what it was told before. The height that is being
+    /// agreed on is not touched.
+    pub fn raise_votes_from(&mut self, height: u32) {
+        self.config.votes_from = self.config.votes_from.max(height);
+    }
+
     fn process(&mut self, input: Input) -> Result<(), Fatal> {
         match input {
             Input::StartHeight {
@@ -193,7 +201,9 @@ impl Machine {
         let is_silenced = self.recovered.as_ref().is_some_and(|recovered| {
             recovered.height == height && recovered.entries.contains(&WalEntry::Silenced)
         });
-        let voter = self.config.voter.clone().filter(|(account, signer)| {
+        let found = self.config.voter.as_ref();
+        let found = found.and_then(|voter| voter.find(&set));
+        let voter = found.filter(|(account, signer)| {
             !is_log_ahead
                 && !is_silenced
                 && height >= self.config.votes_from

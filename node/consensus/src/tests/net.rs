@@ -10,8 +10,8 @@ use commonwatt_primitives::{AccountId, Hash, digest::Punctuality};
 use sp_core::{Pair, ed25519};
 
 use crate::{
-    Block, Certificate, CertifiedBlock, Config, Effect, EquivocationProof, Fatal, HeaderFacts,
-    Input, Machine, Message, Pace, PeerId, Proposal, ProposedBlock, Purpose, Refusal,
+    Block, Certificate, CertifiedBlock, Config, Effect, EquivocationProof, Fatal, FindVoter,
+    HeaderFacts, Input, Machine, Message, Pace, PeerId, Proposal, ProposedBlock, Purpose, Refusal,
     SignedProposal, SignedVote, Signer, SignerError, Timeout, Timing, Validator, ValidatorSet,
     Verdict, Vote, VoteKind, verify_certificate,
     wal::{self, Log, Recovered, WalEntry, WalError},
@@ -158,6 +158,11 @@ impl Signer for Key {
     }
 }
 
+pub fn voter(node: usize, signer: impl Signer + 'static) -> Arc<dyn FindVoter> {
+    let signer: Arc<dyn Signer> = Arc::new(signer);
+    Arc::new((account(node), signer))
+}
+
 pub fn timing() -> Timing {
     Timing::for_step(2_000)
 }
@@ -165,7 +170,7 @@ pub fn timing() -> Timing {
 pub fn config(node: usize) -> Config {
     Config {
         genesis: GENESIS,
-        voter: Some((account(node), Arc::new(Key(pair(node))))),
+        voter: Some(voter(node, Key(pair(node)))),
         votes_from: 0,
         timing: timing(),
         read_header,

@@ -1,6 +1,6 @@
 //! Crashes at every point of the write-ahead log, and logs that cannot be right.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use super::net::*;
 use crate::{
@@ -274,7 +274,7 @@ fn below_votes_from_a_validator_only_follows() {
 fn a_validator_with_another_key_than_on_chain_only_follows() {
     let mut net = Net::new(1).start(&[0, 2, 3]);
     let mut wrong = config(1);
-    wrong.voter = Some((account(1), Arc::new(Key(pair(9)))));
+    wrong.voter = Some(voter(1, Key(pair(9))));
     net.boot_as(1, wrong);
     net.run_to(&ALL, 1, 10_000);
     assert_eq!(net.voted(1, 1, 0, VoteKind::Prevote), None);
@@ -284,7 +284,7 @@ fn a_validator_with_another_key_than_on_chain_only_follows() {
 fn a_keystore_that_does_not_sign_stops_the_node_before_anything_is_sent() {
     let mut net = Net::new(1).start(&[0, 2, 3]);
     let mut failing = config(1);
-    failing.voter = Some((account(1), Arc::new(Failing(pair(1), Mutex::new(1)))));
+    failing.voter = Some(voter(1, Failing(pair(1), Mutex::new(1))));
     net.boot_as(1, failing);
     net.run_to(&[0, 2, 3], 1, 10_000);
     assert!(matches!(net.nodes[1].fatal, Some(Fatal::Signer { .. })));

@@ -93,8 +93,13 @@ async fn a_foreign_name_for_this_machine_is_refused() {
         .http(&format!("{POST}\r\nHost: rpc.example.org:443"), CHAIN)
         .await;
     assert_eq!(status, 200);
+    // Names that were given come to the machine's own.
     let (status, _, _) = node
         .http(&format!("{POST}\r\nHost: localhost"), CHAIN)
+        .await;
+    assert_eq!(status, 200);
+    let (status, _, _) = node
+        .http(&format!("{POST}\r\nHost: rebound.example"), CHAIN)
         .await;
     assert_eq!(status, 403);
 }

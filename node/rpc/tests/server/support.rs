@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use commonwatt_chain::{Authored, Chain, ChainConfig, SessionPairs, SingleValidator};
+use commonwatt_chain::{Authored, Chain, ChainConfig, SessionPairs, Validators};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{Quality, Step, StepTiming, Wh, digest::Punctuality};
 use commonwatt_rpc::{ChainType, NodeInfo, NodeRole, RpcConfig, RpcServer, Services, start_with};
@@ -85,7 +85,7 @@ impl TestNode {
             vote: pair("X"),
             beacon: beacon_pair("X"),
         };
-        let agreement = SingleValidator::new(&lineup.validators[0], pairs).expect("X's own keys");
+        let agreement = Validators::new(&lineup.validators[0], pairs).expect("X's own keys");
         chain.set_agreement(Arc::new(agreement));
         let chain = Arc::new(chain);
         let server = start_with(chain.clone(), info(), config, services)

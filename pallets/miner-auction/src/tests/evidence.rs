@@ -2,9 +2,14 @@
 
 use commonwatt_primitives::Step;
 use frame_support::{assert_noop, assert_ok};
-use sp_runtime::{DispatchError, DispatchResult};
+#[allow(deprecated, reason = "the trait is")]
+use sp_runtime::traits::ValidateUnsigned;
+use sp_runtime::{
+    DispatchError, DispatchResult,
+    transaction_validity::{InvalidTransaction, TransactionSource},
+};
 
-use crate::{Error, Event, Exclusion, Offence, mock::*};
+use crate::{Call, Error, Event, Exclusion, Offence, mock::*};
 
 const ALL: [AccountId; 6] = [1, 2, 3, 4, 5, 6];
 
@@ -209,6 +214,47 @@ fn one_contradiction_is_punished_once() {
             assert_ok!(report(votes(2, 1)));
             assert_noop!(report(votes(2, 1)), Error::<Test>::EvidenceOutdone);
             assert_noop!(report(votes(2, 2)), Error::<Test>::EvidenceOutdone);
+        });
+    });
+}
+
+#[test]
+fn evidence_proves_itself_without_an_account() {
+    let judge = |evidence: TwoVotes| {
+        let call = Call::<Test>::report_equivocation {
+            evidence: Box::new(evidence),
+        };
+        Auction::validate_unsigned(TransactionSource::External, &call)
+    };
+    test_with(rules(), &ALL, || {
+        run_to(2);
+        block(|| {
+            let mut forged = votes(3, 2);
+            forged.values = [1, 3];
+            assert_eq!(judge(forged), InvalidTransaction::BadProof.into());
+            assert_eq!(judge(votes(3, 9)), InvalidTransaction::Future.into());
+            let validity = judge(votes(3, 2)).unwrap();
+            assert!(validity.propagate);
+            // Another contradiction of the same offender at the same height is no other transaction.
+            let again = TwoVotes::by(&pairs(3, 0).0, 2, [4, 5]);
+            assert_eq!(judge(again).unwrap().provides, validity.provides);
+            assert_ok!(Auction::report_equivocation(
+                RuntimeOrigin::none(),
+                Box::new(votes(3, 2))
+            ));
+            assert_eq!(balance(3), 0);
+            assert_eq!(judge(votes(3, 2)), InvalidTransaction::Stale.into());
+            assert_noop!(
+                Auction::report_equivocation(RuntimeOrigin::root(), Box::new(votes(4, 2))),
+                DispatchError::BadOrigin
+            );
+            // No other call goes without a signature.
+            let bid = Call::<Test>::bid {
+                height: Step(9),
+                amount: 1,
+            };
+            let refused = Auction::validate_unsigned(TransactionSource::Local, &bid);
+            assert_eq!(refused, InvalidTransaction::Call.into());
         });
     });
 }

@@ -93,7 +93,49 @@ fn energy_from_the_grid_is_not_stored() {
         measure(1, CHARGE, 500);
         finish_block();
         assert_eq!(stored(), 0);
-        assert!(!StorageMoves::<Test>::contains_key(Step(1)));
+        let moved = StorageMoves::<Test>::get(Step(1));
+        assert!(moved.iter().all(|one| one.stored == Wh(0)));
+    });
+}
+
+#[test]
+fn energy_that_was_sold_is_not_stored_as_well() {
+    household().execute_with(|| {
+        measure(1, PV, 1_000);
+        measure(1, CHARGE, 400);
+        finish_block();
+        assert_eq!(stored(), 360);
+        sell(1, OWNER, 20, 900).expect("it has enough");
+        // Of 400 charged, the 100 that were left cover 100.
+        assert_eq!(stored(), 90);
+        // A correction keeps to what was sold.
+        measure(1, PV, 1_100);
+        finish_block();
+        assert_eq!(stored(), 180);
+        finish_block();
+    });
+}
+
+#[test]
+fn energy_that_was_bought_is_stored() {
+    household().execute_with(|| {
+        register_generator(9, 20);
+        measure(1, PV, 0);
+        measure(1, 9, 300);
+        measure(1, CHARGE, 400);
+        finish_block();
+        assert_eq!(stored(), 270);
+        sell(1, OWNER, 20, 300).expect("it has enough");
+        assert_eq!(stored(), 0);
+        sell(1, 20, OWNER, 200).expect("it has enough");
+        assert_eq!(stored(), 180);
+        assert!(virtual_meter_events().contains(&Event::ChargeCovered {
+            step: Step(1),
+            storage: MeterId(DISCHARGE),
+            from: Wh(0),
+            to: Wh(180),
+        }));
+        finish_block();
     });
 }
 

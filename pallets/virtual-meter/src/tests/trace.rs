@@ -63,7 +63,7 @@ fn a_trace_shows_the_trades_next_to_the_sources() {
         register_generator(A, COMMUNITY);
         measure(1, A, 100);
         finish_block();
-        VirtualMeter::transfer(Step(1), &X, &Y, Wh(30)).expect("it has enough");
+        sell(1, X, Y, 30).expect("it has enough");
         let trace = VirtualMeter::trace(Step(1), &X).expect("it has an entry");
         assert_eq!(
             (trace.allocated, trace.sold, trace.net_wh),
@@ -74,6 +74,50 @@ fn a_trace_shows_the_trades_next_to_the_sources() {
             (trace.from, trace.bought, trace.net_wh),
             (vec![], Wh(30), 30)
         );
+        assert_eq!(trace.bought_from, [(MeterId(A), Wh(30))]);
+    });
+}
+
+#[test]
+fn what_was_bought_is_traced_to_its_generators() {
+    chain(agreement(static_key(false, &[(X, 500_000), (Y, 500_000)]))).execute_with(|| {
+        register_generator(A, COMMUNITY);
+        register_generator(B, COMMUNITY);
+        measure(1, A, 150);
+        measure(1, B, 50);
+        finish_block();
+        for (seller, energy) in [(X, 40), (Y, 60), (X, 8)] {
+            sell(1, seller, 30, energy).expect("it has enough");
+        }
+        sell(1, X, 31, 52).expect("it has enough");
+        let bought = |who| VirtualMeter::trace(Step(1), &who).expect("it has an entry");
+        let (first, second) = (bought(30), bought(31));
+        let of = |trace: &crate::Trace<AccountId>, meter| {
+            let mut from = trace.bought_from.iter();
+            from.find(|(id, _)| *id == MeterId(meter))
+                .map_or(0, |(_, energy)| energy.0)
+        };
+        assert_eq!(of(&first, A) + of(&first, B), 108);
+        assert_eq!(of(&second, A) + of(&second, B), 52);
+        // X sold all it had, three quarters of it made by A.
+        assert_eq!(of(&first, A) + of(&second, A), 75 + 45);
+        assert_eq!(first.bought_from_outer_grid, Wh(0));
+    });
+}
+
+#[test]
+fn what_a_correction_withdrew_from_the_seller_reads_covered_by_the_outer_grid() {
+    chain(agreement(static_key(false, &[(X, 1_000_000)]))).execute_with(|| {
+        register_generator(A, COMMUNITY);
+        measure(1, A, 100);
+        finish_block();
+        sell(1, X, Y, 80).expect("it has enough");
+        measure(1, A, 50);
+        finish_block();
+        let trace = VirtualMeter::trace(Step(1), &Y).expect("it has an entry");
+        assert_eq!(trace.bought, Wh(80));
+        assert_eq!(trace.bought_from, [(MeterId(A), Wh(50))]);
+        assert_eq!(trace.bought_from_outer_grid, Wh(30));
     });
 }
 

@@ -1,4 +1,7 @@
-use commonwatt_primitives::{Month, Step, Wh};
+use commonwatt_primitives::{
+    Month, Step, Wh,
+    traits::{EnergyMove, TradableEnergy as _},
+};
 use frame_support::{assert_noop, assert_ok};
 
 use crate::{Error, Event, mock::*};
@@ -23,7 +26,7 @@ fn after_step_one() -> sp_io::TestExternalities {
 }
 
 fn transfer(step: u32, from: AccountId, to: AccountId, energy: u64) -> sp_runtime::DispatchResult {
-    VirtualMeter::transfer(Step(step), &from, &to, Wh(energy))
+    sell(step, from, to, energy)
 }
 
 fn net(who: AccountId) -> i128 {
@@ -34,11 +37,10 @@ fn net(who: AccountId) -> i128 {
 fn energy_moves_from_the_seller_to_the_buyer() {
     after_step_one().execute_with(|| {
         assert_ok!(transfer(1, X, Y, 600));
-        let told = Event::EnergyTransferred {
+        let told = Event::EnergyTraded {
             step: Step(1),
-            from: X,
-            to: Y,
             energy: Wh(600),
+            accounts: 2,
         };
         assert_eq!(virtual_meter_events(), [told]);
         assert_eq!((net(X), net(Y)), (400, 600));
@@ -64,10 +66,51 @@ fn nobody_sells_more_than_it_has() {
 }
 
 #[test]
-fn a_transfer_moves_something_between_two_accounts() {
+fn what_is_bought_is_what_is_sold_by_accounts_named_once() {
     after_step_one().execute_with(|| {
-        assert_noop!(transfer(1, X, Y, 0), Error::<Test>::NothingToTransfer);
-        assert_noop!(transfer(1, X, X, 1), Error::<Test>::NothingToTransfer);
+        let one = |who, bought, sold| EnergyMove {
+            who,
+            bought: Wh(bought),
+            sold: Wh(sold),
+        };
+        let moved = |moves: &[EnergyMove<AccountId>]| VirtualMeter::move_energy(Step(1), moves);
+        assert_noop!(transfer(1, X, Y, 0), Error::<Test>::UnbalancedTrade);
+        assert_noop!(moved(&[]), Error::<Test>::UnbalancedTrade);
+        assert_noop!(
+            moved(&[one(X, 0, 5), one(Y, 6, 0)]),
+            Error::<Test>::UnbalancedTrade
+        );
+        for moves in [[one(Y, 5, 0), one(X, 0, 5)], [one(X, 5, 0), one(X, 0, 5)]] {
+            assert_noop!(moved(&moves), Error::<Test>::TradersOutOfOrder);
+        }
+        // Several at once, one of them on both sides.
+        assert_ok!(moved(&[one(X, 0, 9), one(Y, 5, 0), one(30, 4, 0)]));
+        assert_ok!(moved(&[one(X, 0, 5), one(Y, 5, 3), one(30, 3, 0)]));
+        assert_eq!((net(X), net(Y), net(30)), (986, 7, 7));
+        finish_block();
+    });
+}
+
+#[test]
+fn an_account_that_owes_energy_may_buy() {
+    after_step_one().execute_with(|| {
+        assert_ok!(transfer(1, X, Y, 900));
+        assert_ok!(transfer(1, Y, 30, 500));
+        measure(1, PV, 600);
+        finish_block();
+        assert_eq!(net(X), -300);
+        assert_ok!(transfer(1, 30, X, 100));
+        assert_eq!(net(X), -200);
+        finish_block();
+    });
+}
+
+#[test]
+fn who_is_told_of_expired_steps_hears_what_was_left_after_the_trades() {
+    after_step_one().execute_with(|| {
+        assert_ok!(transfer(1, X, Y, 600));
+        finish_blocks_until(RETENTION + 1);
+        assert_eq!(expired(), [(Step(1), X, 0), (Step(1), Y, -100)]);
     });
 }
 

@@ -1,0 +1,121 @@
+//! Joining late, and starting again.
+
+use super::net::*;
+use crate::{Notice, StartError};
+
+#[test]
+fn a_late_joiner_fetches_the_chain_and_votes_only_where_it_cannot_have_voted() {
+    let mut net = Net::new();
+    for node in 0..3 {
+        net.start(node);
+    }
+    net.run_to_block(6, 12);
+    let met = net.nodes[0].best();
+    net.start(3);
+    net.run_to_block(met + 6, 12);
+    net.assert_same_chain();
+    let votes: Vec<_> = net.nodes[3]
+        .notices
+        .iter()
+        .filter_map(|notice| match notice {
+            Notice::HeightStarted {
+                height,
+                is_voting: true,
+                ..
+            } => Some(*height),
+            _ => None,
+        })
+        .collect();
+    assert!(votes.contains(&(met + 4)), "{votes:?}");
+    // At its first heights it knew of nobody, and nobody was there any more.
+    assert!(
+        votes
+            .iter()
+            .all(|height| *height == 1 || *height >= met + 2),
+        "{votes:?}"
+    );
+}
+
+#[test]
+fn a_validator_that_crashes_at_any_moment_goes_on_from_its_log() {
+    // Around the decision of a height everything happens within half a second.
+    for after_ms in (0..600).step_by(25) {
+        let mut net = Net::running();
+        net.run_to_block(1, 3);
+        let at = net.timing().settles_at_ms(commonwatt_primitives::Step(2)) + after_ms;
+        net.run_to_time(at);
+        let victim = net.node_of_rank(0);
+        net.crash(victim);
+        net.run_to_time(at + 100);
+        net.start(victim);
+        net.run_to_block(4, 5);
+        net.assert_same_chain();
+        for node in &net.nodes {
+            assert!(node.fatal.is_none(), "{after_ms}: {:?}", node.fatal);
+            assert!(!node.was_told(|notice| matches!(
+                notice,
+                Notice::EvidenceSubmitted { .. } | Notice::Silenced { .. }
+            )));
+        }
+    }
+}
+
+#[test]
+fn all_crash_at_once_and_go_on() {
+    for after_ms in [0, 60, 120, 180, 240] {
+        let mut net = Net::running();
+        net.run_to_block(2, 4);
+        let at = net.timing().settles_at_ms(commonwatt_primitives::Step(3)) + after_ms;
+        net.run_to_time(at);
+        for node in 0..4 {
+            net.crash(node);
+        }
+        net.run_to_time(at + 3 * STEP_MS);
+        for node in 0..4 {
+            net.start(node);
+        }
+        net.run_to_block(6, 3);
+        net.assert_same_chain();
+        assert!(net.nodes.iter().all(|node| node.fatal.is_none()));
+    }
+}
+
+#[test]
+fn without_its_log_a_validator_needs_to_be_told_where_to_vote() {
+    let mut net = Net::running();
+    net.run_to_block(3, 5);
+    net.crash(1);
+    net.nodes[1].remove_log();
+    let mut config = net.nodes[1].config(net.timing());
+    let refused = net.start_with(1, config.clone()).unwrap_err();
+    assert!(matches!(refused, StartError::LogMissing { best: 3 }));
+    let said = refused.to_string();
+    assert!(
+        said.contains("--votes-from") && said.contains("block 3"),
+        "{said}"
+    );
+    config.votes_from = Some(6);
+    net.start_with(1, config).unwrap();
+    net.run_to_block(8, 9);
+    net.assert_same_chain();
+    for height in 4..=8 {
+        let is_voting = net.nodes[1].notices.iter().rev().any(|notice| {
+            matches!(notice, Notice::HeightStarted { height: at, is_voting: true, .. } if *at == height)
+        });
+        // Its first life ended before height 4 began.
+        assert_eq!(is_voting, height >= 6, "{height}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_far_ahead_is_not_believed() {
+    let mut net = Net::new();
+    let mut config = net.nodes[0].config(net.timing());
+    config.missed_steps_max = Some(100);
+    net.now += 102 * STEP_MS;
+    net.start_with(0, config).unwrap();
+    net.run_to_time(net.now + 1);
+    let said = net.nodes[0].fatal.as_ref().unwrap().to_string();
+    assert!(said.contains("--catch-up-from-clock"), "{said}");
+    assert_eq!(net.nodes[0].best(), 0);
+}

@@ -1,0 +1,340 @@
+//! What goes wrong in a run: drawn from its seed, within the bounds of a named plan.
+
+use std::{fmt, str::FromStr};
+
+use crate::{network::Delay, random::Random};
+
+/// A kind of run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanName {
+    /// Nothing goes wrong.
+    Calm,
+    /// Messages are lost, doubled, slow and overtake each other.
+    Lossy,
+    /// Nodes are killed and lose power at any operation of their disks, and come back.
+    Crashes,
+    /// The network falls apart in any way, and heals.
+    Partitions,
+    /// All nodes lose power at once, and now and then one its log for good.
+    Blackouts,
+    /// Clocks are set wrong, nodes stand still for a while.
+    Clocks,
+    /// Fewer than a third of the validators lie.
+    Byzantine,
+    /// Everything together.
+    Chaos,
+    /// Chaos on steps of a quarter of an hour.
+    Production,
+}
+
+impl PlanName {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Calm,
+        Self::Lossy,
+        Self::Crashes,
+        Self::Partitions,
+        Self::Blackouts,
+        Self::Clocks,
+        Self::Byzantine,
+        Self::Chaos,
+        Self::Production,
+    ];
+
+    /// Returns its word on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Lossy => "lossy",
+            Self::Crashes => "crashes",
+            Self::Partitions => "partitions",
+            Self::Blackouts => "blackouts",
+            Self::Clocks => "clocks",
+            Self::Byzantine => "byzantine",
+            Self::Chaos => "chaos",
+            Self::Production => "production",
+        }
+    }
+
+    /// Returns the plan of a seed among many: chaos more often than the others.
+    pub fn of_seed(seed: u64) -> Self {
+        let places = u64::try_from(Self::ALL.len()).unwrap_or(1) + 3;
+        let place = usize::try_from(seed % places).unwrap_or_default();
+        Self::ALL.get(place).copied().unwrap_or(Self::Chaos)
+    }
+}
+
+impl fmt::Display for PlanName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for PlanName {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|name| name.word() == word).ok_or_else(|| {
+            let words: Vec<_> = Self::ALL.iter().map(|name| name.word()).collect();
+            format!("there is no plan {word:?}; there are: {}", words.join(", "))
+        })
+    }
+}
+
+/// A fault of nodes or lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A node loses power at one of its next operations on disk.
+    PowerAtOperation,
+    /// A node loses power now.
+    Power,
+    /// A node's process is killed now.
+    Kill,
+    /// A node's process is killed when it has carried out some of what its engine asked for.
+    KillBetweenActions,
+    /// All nodes lose power now.
+    Blackout,
+    /// A node loses power, and its write-ahead log with it.
+    LostLog,
+    /// The network falls into two halves, or one node against all others, in both directions.
+    Partition,
+    /// Some lines are cut in one direction.
+    OneWay,
+    /// A node's line is slow.
+    SlowLine,
+    /// A node's clock is set wrong.
+    ClockSet,
+    /// A node stands still.
+    Pause,
+}
+
+/// What a liar does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// Proposes two blocks.
+    TwoBlocks,
+    /// Votes twice.
+    TwoVotes,
+    /// Proposes a block with a state root that is not its state's.
+    WrongRoot,
+    /// Proposes a block with another's or no beacon proof.
+    WrongBeacon,
+    /// Proposes a block that claims another rank.
+    WrongRank,
+    /// Proposes a block that names another winner.
+    WrongWinner,
+    /// Proposes a block with a seal that is not its signature.
+    WrongSeal,
+    /// Sends another body with its header.
+    WrongBody,
+    /// Makes a block and keeps it.
+    Withhold,
+    /// Leaves out what is in its pool.
+    LeaveOut,
+    /// Marks a block late that is not.
+    FalseLate,
+    /// Sends its block when its time is over.
+    Dawdle,
+    /// Its clock is ahead, so its blocks come early.
+    Hurry,
+    /// Sends bytes that mean nothing, and messages with a bit flipped.
+    Garbage,
+    /// Sends again what others sent before.
+    Replay,
+    /// Says it is further, or less far, than it is.
+    FalseStatus,
+    /// Answers with blocks and certificates that prove nothing.
+    FalseAnswer,
+    /// Votes for what it likes, in any round.
+    AnyVote,
+}
+
+impl Trick {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::TwoBlocks,
+        Self::TwoVotes,
+        Self::WrongRoot,
+        Self::WrongBeacon,
+        Self::WrongRank,
+        Self::WrongWinner,
+        Self::WrongSeal,
+        Self::WrongBody,
+        Self::Withhold,
+        Self::LeaveOut,
+        Self::FalseLate,
+        Self::Dawdle,
+        Self::Hurry,
+        Self::Garbage,
+        Self::Replay,
+        Self::FalseStatus,
+        Self::FalseAnswer,
+        Self::AnyVote,
+    ];
+}
+
+/// All that is decided before a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its kind.
+    pub name: PlanName,
+    /// How many validators there are.
+    pub validators: usize,
+    /// Which of them lie; always fewer than a third.
+    pub liars: Vec<usize>,
+    /// What the liars do.
+    pub tricks: Vec<Trick>,
+    /// How long a step is.
+    pub step_ms: u64,
+    /// Steps until everything heals.
+    pub steps: u32,
+    /// How long messages take.
+    pub delay: Delay,
+    /// How many of a thousand messages are lost.
+    pub loss_permille: u64,
+    /// How many of a thousand messages come twice.
+    pub twice_permille: u64,
+    /// Whether nodes pass on what they accept, as a gossiping network does.
+    pub is_relayed: bool,
+    /// How far clocks are off, either way.
+    pub skew_ms: u64,
+    /// What else happens.
+    pub faults: Vec<Fault>,
+    /// How many steps go by from one fault to the next, in percent of a step.
+    pub fault_gap_percent: u64,
+    /// Whether devices, bidders and members are at work.
+    pub has_work: bool,
+}
+
+/// Validators of most runs, and of some.
+const FEW: usize = 4;
+const MORE: usize = 7;
+
+impl Plan {
+    /// Draws a plan.
+    pub fn draw(
+        name: PlanName,
+        validators: Option<usize>,
+        steps: u32,
+        random: &mut Random,
+    ) -> Self {
+        use Fault::{
+            Blackout, ClockSet, Kill, KillBetweenActions, LostLog, OneWay, Partition, Pause, Power,
+            PowerAtOperation, SlowLine,
+        };
+        let validators = validators.unwrap_or(match random.percent(15) {
+            true => MORE,
+            false => FEW,
+        });
+        let mut plan = Self {
+            name,
+            validators,
+            liars: Vec::new(),
+            tricks: Vec::new(),
+            step_ms: *random.pick(&[2_000, 2_000, 10_000]).unwrap_or(&2_000),
+            steps,
+            delay: Delay::NEAR,
+            loss_permille: 0,
+            twice_permille: 0,
+            is_relayed: random.percent(30),
+            skew_ms: 20,
+            faults: Vec::new(),
+            fault_gap_percent: random.within(40..=300),
+            has_work: true,
+        };
+        let crashes = [
+            PowerAtOperation,
+            PowerAtOperation,
+            Power,
+            Kill,
+            KillBetweenActions,
+        ];
+        match name {
+            PlanName::Calm => {}
+            PlanName::Lossy => plan.disturb_lines(random),
+            PlanName::Crashes => plan.faults.extend(crashes),
+            PlanName::Partitions => plan.faults.extend([Partition, OneWay, SlowLine]),
+            PlanName::Blackouts => {
+                plan.faults
+                    .extend([Blackout, Blackout, LostLog, PowerAtOperation])
+            }
+            PlanName::Clocks => plan.faults.extend([ClockSet, Pause]),
+            PlanName::Byzantine => plan.add_liars(random),
+            PlanName::Chaos | PlanName::Production => {
+                if random.percent(60) {
+                    plan.disturb_lines(random);
+                }
+                if random.percent(60) {
+                    plan.add_liars(random);
+                }
+                plan.faults.extend(crashes);
+                plan.faults.extend([
+                    Partition, OneWay, SlowLine, Blackout, LostLog, ClockSet, Pause,
+                ]);
+            }
+        }
+        if name == PlanName::Production {
+            plan.step_ms = 900_000;
+        }
+        plan
+    }
+
+    fn disturb_lines(&mut self, random: &mut Random) {
+        self.loss_permille = random.within(0..=150);
+        self.twice_permille = random.within(0..=100);
+        self.delay = Delay {
+            spread_ms: random.within(10..=60),
+            slow_permille: random.within(0..=100),
+            slow_ms: random.within(50..=800),
+            ..Delay::NEAR
+        };
+    }
+
+    fn add_liars(&mut self, random: &mut Random) {
+        let most = self.validators.saturating_sub(1) / 3;
+        let mut nodes: Vec<_> = (0..self.validators).collect();
+        random.shuffle(&mut nodes);
+        nodes.truncate(most.max(1));
+        self.liars = nodes;
+        // A few tricks, so that each is seen without the others, and tricks that cost the liar its turns do not hide
+        // the rest.
+        let mut tricks = Trick::ALL.to_vec();
+        random.shuffle(&mut tricks);
+        tricks.truncate(1 + random.index(5));
+        self.tricks = tricks;
+        if self.liars.len() > 1 {
+            self.step_ms = self.step_ms.max(10_000);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn liars_are_always_fewer_than_a_third() {
+        for seed in 0..500 {
+            let mut random = Random::new(seed);
+            let name = PlanName::of_seed(seed);
+            let plan = Plan::draw(name, None, 10, &mut random);
+            assert!(plan.liars.len() * 3 < plan.validators, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_known_by_its_word() {
+        for name in PlanName::ALL {
+            assert_eq!(name.word().parse(), Ok(name));
+        }
+        assert!("storm".parse::<PlanName>().unwrap_err().contains("chaos"));
+    }
+
+    #[test]
+    fn every_plan_has_its_seeds() {
+        for name in PlanName::ALL {
+            assert!((0..24).any(|seed| PlanName::of_seed(seed) == name));
+        }
+    }
+}
