@@ -222,21 +222,14 @@ impl Bidder {
 
     /// Waits for the gates of the step after block `best`, and bids in it; returns whether somebody asked to stop.
     fn bid_after(&self, best: u32, stop: &Stop) -> bool {
-        let gate_opens_ms = self
-            .timing
-            .closes_at_ms(Step(best))
-            .saturating_add(self.timing.gate_open_ms);
-        if stop.wait_until(gate_opens_ms) {
+        // While catching up the gates are long closed, and a late block takes no bids.
+        let Some(due_ms) = compute_due_ms(&self.timing, best, now_ms()) else {
+            return stop.is_asked();
+        };
+        if stop.wait_until(due_ms) {
             return true;
         }
-        let gate_closes_ms = self
-            .timing
-            .closes_at_ms(Step(best.saturating_add(1)))
-            .saturating_sub(self.timing.gate_close_ms);
-        // While catching up the gates are long closed, and a late block takes no bids.
-        if now_ms() < gate_closes_ms
-            && let Err(error) = self.bid()
-        {
+        if let Err(error) = self.bid() {
             // The next step is another chance.
             tracing::warn!(error = format!("{error:#}"), "no bid was made");
         }
@@ -280,6 +273,24 @@ impl Bidder {
     }
 }
 
+/// Returns when to bid in the step after block `best`, which this node has at `now_ms`; `None` when it is too late for that.
+///
+/// Other nodes refuse a bid as long as they do not have that block, and one that reaches them after closure makes them doubt
+/// the block that holds it. So a bid is made in the middle between the gates, and never right after the block or right
+/// before closure.
+fn compute_due_ms(timing: &StepTiming, best: u32, now_ms: u64) -> Option<u64> {
+    let opens_ms = timing
+        .closes_at_ms(Step(best))
+        .saturating_add(timing.gate_open_ms);
+    let closes_ms = timing
+        .closes_at_ms(Step(best.saturating_add(1)))
+        .saturating_sub(timing.gate_close_ms);
+    let passing_on_ms = timing.gate_close_ms.min(timing.settle_delay_ms);
+    let middle_ms = opens_ms.midpoint(closes_ms);
+    let due_ms = middle_ms.max(now_ms.saturating_add(passing_on_ms));
+    (due_ms.saturating_add(passing_on_ms) <= closes_ms).then_some(due_ms)
+}
+
 fn sign(key: &KeyPair, payload: &[u8]) -> MultiSignature {
     let signature = key.sign(payload);
     match key.scheme() {
@@ -306,6 +317,25 @@ mod tests {
             min: 1,
             max,
         }
+    }
+
+    #[test]
+    fn a_bid_is_made_when_others_have_the_block_and_before_closure() {
+        let timing = StepTiming {
+            genesis_ms: 0,
+            step_ms: 6_000,
+            metered_ms: 900_000,
+            gate_open_ms: 500,
+            gate_close_ms: 500,
+            settle_delay_ms: 1_000,
+        };
+        let due_ms = |now_ms| compute_due_ms(&timing, 1, now_ms);
+        // Between the gates, from 6 500 to 11 500.
+        assert_eq!(due_ms(7_100), Some(9_000));
+        assert_eq!(due_ms(10_000), Some(10_500));
+        assert_eq!(due_ms(10_500), Some(11_000));
+        assert_eq!(due_ms(10_501), None);
+        assert_eq!(due_ms(60_000), None);
     }
 
     #[test]

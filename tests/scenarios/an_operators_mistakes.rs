@@ -80,16 +80,17 @@ fn an_encrypted_key_needs_its_password() {
 
 #[test]
 fn a_chain_of_several_validators_is_not_made_alone() {
-    let site = Site::empty();
+    let (site, other) = (Site::empty(), Site::empty());
+    let id = Site::example()["id"].as_str().expect("an id").to_owned();
+    let said = other.run(&["init", "--chain", &id]);
+    let keys = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("\"keys\": "))
+        .expect("init prints the keys");
+    let keys: serde_json::Value = serde_json::from_str(keys).expect("keys as the spec has them");
     site.write_spec(|spec| {
         let genesis = &mut spec["genesis"];
-        let second = json!({
-            "account": genesis["members"][0],
-            "keys": {
-                "vote": genesis["members"][1],
-                "beacon": genesis["members"][2],
-            },
-        });
+        let second = json!({"account": genesis["members"][0], "keys": keys});
         let validators = genesis["validators"].as_array_mut().expect("a list");
         validators.push(second);
     });

@@ -99,7 +99,7 @@ pub(crate) fn verify_rightful_author(
         });
     }
     let is_rank_possible = match proposal.pol_round {
-        None => facts.author_rank == set.rank_of_round(proposal.round),
+        None => Some(facts.author_rank) == set.rank_of_round(proposal.round),
         Some(pol_round) => facts.author_rank <= pol_round,
     };
     let is_author = set.account_of_rank(facts.author_rank) == Some(&facts.author);

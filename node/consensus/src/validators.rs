@@ -32,6 +32,8 @@ struct Inner {
     validators: Vec<CoreValidator>,
     /// Places in `validators`, the auction's winner first.
     ranking: Vec<usize>,
+    /// Places of those without a rank.
+    unranked: Vec<usize>,
 }
 
 /// Why there is no such validator set.
@@ -98,7 +100,9 @@ impl ValidatorSet {
             }
             places.push(place);
         }
+        let unranked = (0..validators.len()).filter(|place| !places.contains(place));
         Ok(Self(Arc::new(Inner {
+            unranked: unranked.collect(),
             validators,
             ranking: places,
         })))
@@ -138,9 +142,18 @@ impl ValidatorSet {
         u32::try_from(self.0.ranking.len()).expect("at most VALIDATORS_MAX ranks; qed")
     }
 
-    /// Returns the rank whose turn round `round` is.
-    pub fn rank_of_round(&self, round: u32) -> u32 {
-        round % self.ranks()
+    /// Returns the rank whose turn round `round` is; `None` when it is the turn of somebody without a rank.
+    ///
+    /// Once every rank had its turn, those without one have theirs. They make no blocks, but if one of them is locked on
+    /// a block, nobody else may know it, and with a faulty validator beside it nothing else could be decided: it has to
+    /// be able to propose that block again.
+    pub fn rank_of_round(&self, round: u32) -> Option<u32> {
+        let turn = self.turn_of_round(round);
+        u32::try_from(turn).ok().filter(|turn| *turn < self.ranks())
+    }
+
+    fn turn_of_round(&self, round: u32) -> usize {
+        usize::try_from(round).unwrap_or(usize::MAX) % self.count()
     }
 
     /// Returns who holds `rank`; `None` past the last.
@@ -158,9 +171,9 @@ impl ValidatorSet {
     }
 
     pub(crate) fn core_proposer(&self, round: u32) -> &CoreValidator {
-        let rank =
-            usize::try_from(self.rank_of_round(round)).expect("at most VALIDATORS_MAX ranks; qed");
-        &self.0.validators[self.0.ranking[rank]]
+        let turns = self.0.ranking.iter().chain(&self.0.unranked);
+        let place = turns.copied().nth(self.turn_of_round(round));
+        &self.0.validators[place.expect("every validator has one turn; qed")]
     }
 
     pub(crate) fn get(&self, address: &Address) -> Option<&CoreValidator> {
@@ -189,15 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn the_proposer_follows_the_ranking_and_wraps_round() {
+    fn the_proposer_follows_the_ranking_then_those_without_a_rank_and_wraps_round() {
         let ranking = [AccountId::new([3; 32]), AccountId::new([1; 32])];
         let set = ValidatorSet::new(vec![validator(1), validator(2), validator(3)], &ranking)
             .expect("sound");
         assert_eq!(set.proposer(0), &ranking[0]);
         assert_eq!(set.proposer(1), &ranking[1]);
-        assert_eq!(set.proposer(2), &ranking[0]);
+        assert_eq!(set.proposer(2), &AccountId::new([2; 32]));
+        assert_eq!(set.proposer(3), &ranking[0]);
         assert_eq!(set.account_of_rank(2), None);
-        assert_eq!(set.rank_of_round(u32::MAX), 1);
+        let ranks = [0, 1, 2, 3, u32::MAX].map(|round| set.rank_of_round(round));
+        assert_eq!(ranks, [Some(0), Some(1), None, Some(0), Some(0)]);
     }
 
     #[test]

@@ -31,6 +31,9 @@ use crate::{
 /// Proposed blocks whose time of coming is remembered. A height has as many as rounds, and few have more than one.
 const PROPOSALS_SEEN_MAX: usize = 64;
 
+/// Peers of which it is remembered that they have said how far they are; of more, each word counts as their first.
+const PEERS_HEARD_MAX: usize = 1_024;
+
 /// Drives the agreement on one chain.
 pub struct Engine {
     chain: Arc<Chain>,
@@ -59,6 +62,8 @@ pub struct Engine {
     is_log_new: bool,
     /// The step that was open at the first event.
     first_open: Option<u32>,
+    /// Peers that have said how far they are.
+    heard: BTreeSet<PeerId>,
     actions: Vec<Action>,
     is_stopped: bool,
 }
@@ -135,6 +140,7 @@ impl Engine {
             own: BTreeSet::new(),
             is_log_new,
             first_open: None,
+            heard: BTreeSet::new(),
             actions: Vec::new(),
             is_stopped: false,
         })
@@ -211,7 +217,13 @@ impl Engine {
         // Nobody can be further than the clock, whatever it says.
         let open = self.config.timing.step_at(self.now.unix_ms);
         let decided = decided.min(open.0);
-        if self.is_log_new && decided >= self.next.height {
+        let is_first = !self.heard.contains(&peer);
+        if self.heard.len() < PEERS_HEARD_MAX {
+            self.heard.insert(peer);
+        }
+        // What a peer says later it may have decided while this node voted too, and were that to keep this node away, a
+        // network that starts together would stop after its first block.
+        if self.is_log_new && is_first && decided >= self.next.height {
             // Without a log, what was signed at the height the others are at is not known; above, nothing was. Neither was
             // anything for steps that closed when this node ran already, the first open one among them, however far the
             // others are by now, or say they are.

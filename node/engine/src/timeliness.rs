@@ -171,7 +171,9 @@ pub fn judge(
         {
             return Some(Untimeliness::NotMarkedLate);
         }
-        Punctuality::Late | Punctuality::OnTime => {}
+        // Its author takes whatever has waited so long, and its market and auction do not take place.
+        Punctuality::Late => return None,
+        Punctuality::OnTime => {}
     }
     let expected = seen.left_out.iter();
     let left_out: Vec<_> = expected
@@ -277,6 +279,18 @@ mod tests {
         let in_time = |arrived| judged(arrived, Punctuality::OnTime, &[], &[]);
         assert_eq!(in_time(next + 2 * D), None);
         assert_eq!(in_time(next + 2 * D + 1), Some(Untimeliness::NotMarkedLate));
+    }
+
+    #[test]
+    fn what_a_late_block_holds_or_leaves_out_is_not_held_against_it() {
+        let next = CLOSES + TIMING.step_ms;
+        let early = item(ItemKind::Bid, 0, GATE - 2 * D);
+        let late = item(ItemKind::Bid, next, next);
+        assert_eq!(judged(next + 1, Punctuality::Late, &[early], &[late]), None);
+        assert_eq!(
+            judged(next - D, Punctuality::Late, &[], &[late]),
+            Some(Untimeliness::MarkedLate)
+        );
     }
 
     #[test]

@@ -585,7 +585,10 @@ mod tests {
             assert_eq!(node.ports.metrics, 9_614 + number);
             let chain = ChainFolder::find(&node.folder, CHAIN_ID).unwrap();
             let spec = ChainSpec::read(&chain.chain_spec()).unwrap();
-            assert_eq!(spec.genesis_hash(), network.spec.genesis_hash());
+            assert_eq!(
+                spec.genesis_hash().unwrap(),
+                network.spec.genesis_hash().unwrap()
+            );
             let keystore = Keystore::open(chain.keystore(), None).unwrap();
             let Some(validator) = &node.validator else {
                 assert_eq!(number, 5);
@@ -630,7 +633,7 @@ mod tests {
             .iter()
             .map(|node| node.peer_id.clone())
             .collect();
-        let genesis = first.spec.genesis_hash();
+        let genesis = first.spec.genesis_hash().unwrap();
         drop(first);
         let mut bare = plan();
         bare.validators = None;
@@ -643,7 +646,7 @@ mod tests {
             .map(|node| node.peer_id.clone())
             .collect();
         assert_eq!(after, before);
-        assert_eq!(again.spec.genesis_hash(), genesis);
+        assert_eq!(again.spec.genesis_hash().unwrap(), genesis);
         assert_eq!(count_full_nodes(base.path()).unwrap(), 1);
     }
 

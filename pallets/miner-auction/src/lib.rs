@@ -74,6 +74,7 @@ pub use weights::WeightInfo;
 const LOG_TARGET: &str = "commonwatt::miner-auction";
 
 #[allow(
+    clippy::let_unit_value,
     deprecated,
     reason = "unsigned evidence: the transaction format of this chain has no authorized calls"
 )]

@@ -1,6 +1,8 @@
 //! The model against the runtime, block by block: the same bids, authors and outputs must give the same seeds, rankings,
 //! pots, reputations and tokens.
 
+#![allow(clippy::unwrap_used, reason = "a test that finds nothing fails")]
+
 use commonwatt_incentives::chain::{Block, Chain, Founder};
 use commonwatt_primitives::{
     Step,

@@ -358,14 +358,15 @@ impl Desk {
         }
     }
 
-    fn want_block(&mut self, round: u32) {
+    /// Asks for a block of this node's own. Who has no rank makes none, and lets its turn pass.
+    pub fn want_block(&mut self, round: u32) {
         if self.replayed.is_some() {
             self.wanted = Some(round);
-        } else {
+        } else if let Some(rank) = self.set.rank_of_round(round) {
             self.effects.push(Effect::BuildBlock {
                 height: self.height,
                 round,
-                rank: self.set.rank_of_round(round),
+                rank,
             });
         }
     }

@@ -86,11 +86,7 @@ impl CurrentHeight {
         self.desk.end_replay();
         let round = self.round();
         if self.desk.wanted.take() == Some(round) && self.is_waiting_for_own_block(round) {
-            self.desk.effects.push(Effect::BuildBlock {
-                height: self.desk.height,
-                round,
-                rank: self.desk.set.rank_of_round(round),
-            });
+            self.desk.want_block(round);
         }
         Ok(())
     }
