@@ -63,7 +63,7 @@ pub struct Careless {
 
 impl Careless {
     /// Wraps the real one.
-    pub fn new(inner: Validators, bug: Option<Bug>) -> Arc<dyn Agreement> {
+    pub fn wrap(inner: Validators, bug: Option<Bug>) -> Arc<dyn Agreement> {
         let checks_seals = bug != Some(Bug::SealsUnchecked);
         let checks_certificates = bug != Some(Bug::CertificatesUnchecked);
         if checks_seals && checks_certificates {

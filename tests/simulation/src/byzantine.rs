@@ -346,7 +346,7 @@ impl Liar {
         }
         let other = match vote.block {
             Some(_) => None,
-            None => Some(Hash::repeat_byte(self.random.next().to_le_bytes()[0])),
+            None => Some(Hash::repeat_byte(self.random.any().to_le_bytes()[0])),
         };
         let second = agreement(stage.vote(vote.height, vote.round, vote.kind, other));
         let first = agreement(signed);

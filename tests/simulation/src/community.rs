@@ -53,7 +53,7 @@ impl Member {
     /// Returns its session keys' secrets.
     pub fn session(&self) -> Arc<SessionPairs> {
         Arc::new(SessionPairs {
-            vote: self.vote.clone(),
+            vote: self.vote,
             beacon: self.beacon.clone(),
         })
     }

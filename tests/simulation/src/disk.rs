@@ -97,7 +97,7 @@ impl Inner {
                     Moment::Before => Err(()),
                     Moment::Torn => {
                         let random = self.random.get_or_insert_with(|| Random::new(0));
-                        Ok(Fate::Torn(Random::new(random.next())))
+                        Ok(Fate::Torn(Random::new(random.any())))
                     }
                     Moment::After => Ok(Fate::HappensUnheard),
                 }

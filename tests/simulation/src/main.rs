@@ -81,6 +81,9 @@ struct ChoiceArgs {
     /// Steps until everything is healed; of the seed's choosing otherwise
     #[arg(long)]
     heights: Option<u32>,
+    /// Nodes pass nothing on, whatever the plan says
+    #[arg(long)]
+    direct: bool,
 }
 
 impl From<ChoiceArgs> for Choice {
@@ -89,6 +92,7 @@ impl From<ChoiceArgs> for Choice {
             plan: args.plan,
             validators: args.validators,
             steps: args.heights,
+            is_direct: args.direct,
             bug: None,
         }
     }

@@ -136,7 +136,7 @@ impl Node {
         let session = self.member.session();
         let agreement = Validators::holding(session.clone());
         let bug = bug.filter(|_| self.is_honest());
-        chain.set_agreement(Careless::new(agreement, bug));
+        chain.set_agreement(Careless::wrap(agreement, bug));
         let chain = Arc::new(chain);
         let (log, recovered) = volume
             .open_log(chain.genesis_hash())

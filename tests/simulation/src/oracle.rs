@@ -27,6 +27,8 @@ use crate::{
 
 /// Steps after which a reading may be refused, and is not expected any more.
 const CORRECTABLE_STEPS: u32 = 80;
+/// Blocks in which a correction is distributed.
+const CORRECTION_BLOCKS: u32 = 4;
 /// States that are kept.
 const STATES: u32 = 4;
 /// Bytes of the cache of a chain's state.
@@ -46,6 +48,8 @@ pub struct Oracle {
     readings: BTreeMap<Hash, (Step, u64)>,
     /// What was measured in a step, as far as blocks say so.
     measured: BTreeMap<u32, u64>,
+    /// Steps whose corrections are not distributed yet, and since which block they are there.
+    unsettled: BTreeMap<u32, u32>,
     /// Certificates known to be good.
     good: BTreeSet<(u32, Vec<u8>)>,
     accounts: Vec<AccountId>,
@@ -99,6 +103,7 @@ impl Oracle {
             issued: validators.saturating_mul(GENESIS_VOTING_TOKENS),
             readings: BTreeMap::new(),
             measured: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             good: BTreeSet::new(),
             accounts: community
                 .members
@@ -248,7 +253,8 @@ impl Oracle {
 
     fn verify_energy(&mut self, taken: &Taken, state: &State) -> Result<(), Violation> {
         let height = taken.height;
-        let mut steps = BTreeSet::from([height]);
+        let mut steps: BTreeSet<u32> = self.unsettled.keys().copied().collect();
+        steps.insert(height);
         for hash in &taken.included {
             let Some((step, energy_wh)) = self.readings.remove(hash) else {
                 continue;
@@ -266,7 +272,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn verify_step(&self, step: u32, height: u32, state: &State) -> Result<(), Violation> {
+    fn verify_step(&mut self, step: u32, height: u32, state: &State) -> Result<(), Violation> {
         let unreadable = |why: String| Violation::InvalidBlock { height, why };
         let executor = self.chain.executor();
         let summary: Option<StepSummary> = executor
@@ -284,8 +290,19 @@ impl Oracle {
         });
         let measured = self.measured.get(&step).copied().unwrap_or_default();
         let outputs = summary.losses.0.saturating_add(summary.shared.0);
+        let is_settled = summary.generated.0 == measured;
+        let since = *self.unsettled.entry(step).or_insert(height);
+        // A block distributes only so many corrections; the rest waits for the next ones.
+        let is_patient = height.saturating_sub(since) <= CORRECTION_BLOCKS;
+        if is_settled {
+            self.unsettled.remove(&step);
+        }
+        let expected = match is_patient {
+            true => summary.generated.0,
+            false => measured,
+        };
         let sums = [
-            ("what was generated", summary.generated.0, measured),
+            ("what was generated", summary.generated.0, expected),
             (
                 "what was distributed",
                 outputs.saturating_add(summary.rest.0),

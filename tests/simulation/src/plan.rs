@@ -197,6 +197,8 @@ pub struct Plan {
     pub twice_permille: u64,
     /// Whether nodes pass on what they accept, as a gossiping network does.
     pub is_relayed: bool,
+    /// Steps that are over when the nodes are switched on for the first time.
+    pub steps_missed: u32,
     /// How far clocks are off, either way.
     pub skew_ms: u64,
     /// What else happens.
@@ -238,6 +240,10 @@ impl Plan {
             loss_permille: 0,
             twice_permille: 0,
             is_relayed: random.percent(30),
+            steps_missed: match random.percent(20) {
+                true => u32::try_from(random.within(1..=12)).unwrap_or_default(),
+                false => 0,
+            },
             skew_ms: 20,
             faults: Vec::new(),
             fault_gap_percent: random.within(40..=300),
@@ -297,6 +303,9 @@ impl Plan {
         random.shuffle(&mut nodes);
         nodes.truncate(most.max(1));
         self.liars = nodes;
+        // The agreement goes on only where what one honest node has comes to all: who lies to some of them could
+        // otherwise keep them apart for ever.
+        self.is_relayed = true;
         // A few tricks, so that each is seen without the others, and tricks that cost the liar its turns do not hide
         // the rest.
         let mut tricks = Trick::ALL.to_vec();

@@ -18,7 +18,7 @@ impl Random {
     }
 
     /// Returns any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn any(&mut self) -> u64 {
         self.0.next_u64()
     }
 

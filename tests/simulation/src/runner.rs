@@ -30,6 +30,8 @@ pub struct Choice {
     pub validators: Option<usize>,
     /// Steps until everything is healed; of the seed's choosing otherwise.
     pub steps: Option<u32>,
+    /// Whether nodes pass nothing on, whatever the plan says: liars can then keep honest nodes apart.
+    pub is_direct: bool,
     /// A bug that is planted.
     pub bug: Option<Bug>,
 }
@@ -83,12 +85,10 @@ pub fn plan_of(seed: u64, choice: &Choice) -> Plan {
         false => random.within(STEPS),
     };
     let drawn = u32::try_from(drawn).unwrap_or(u32::MAX);
-    Plan::draw(
-        name,
-        choice.validators,
-        choice.steps.unwrap_or(drawn),
-        &mut random,
-    )
+    let steps = choice.steps.unwrap_or(drawn);
+    let mut plan = Plan::draw(name, choice.validators, steps, &mut random);
+    plan.is_relayed &= !choice.is_direct;
+    plan
 }
 
 /// Runs one seed.

@@ -6,12 +6,12 @@ use codec::Encode;
 use commonwatt_consensus::{PeerId, Refusal, Timing};
 use commonwatt_engine::{
     Action, BlockAnswer, Delivery, EngineMessage, Event, Job, JobDone, Judgement, Notice,
-    Recipient, certified_block,
+    Recipient, certified_block, to_stored,
 };
 use commonwatt_executor::Executor;
 use commonwatt_primitives::Step;
 use commonwatt_runtime::Hash;
-use commonwatt_storage::CommitMode;
+use commonwatt_storage::{CommitMode, StoredBlock};
 use commonwatt_txpool::TransactionSource;
 
 use crate::{
@@ -122,6 +122,8 @@ pub struct World {
     pub(crate) trace: Trace,
     /// Messages whose judgement the network waits for.
     deliveries: BTreeMap<u64, (usize, Arc<[u8]>)>,
+    /// Blocks of liars that nobody agreed to, by height; only with a bug.
+    forged: BTreeMap<u32, StoredBlock>,
     next_delivery: u64,
     pub(crate) healed_at_ms: Option<u64>,
     pub(crate) recovered_at_ms: Option<u64>,
@@ -150,8 +152,8 @@ impl World {
             .iter()
             .zip(&honest)
             .map(|(member, is_honest)| {
-                let disk = Disk::new(Random::new(random.next()), flaws);
-                let tricks = || Liar::new(plan.tricks.clone(), Random::new(random.next()));
+                let disk = Disk::new(Random::new(random.any()), flaws);
+                let tricks = || Liar::new(plan.tricks.clone(), Random::new(random.any()));
                 let liar = (!is_honest).then(tricks);
                 Node::new(member.clone(), disk, liar)
             })
@@ -166,6 +168,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             deliveries: BTreeMap::new(),
+            forged: BTreeMap::new(),
             next_delivery: 0,
             healed_at_ms: None,
             recovered_at_ms: None,
@@ -181,8 +184,9 @@ impl World {
         world.network.loss_permille = world.plan.loss_permille;
         world.network.twice_permille = world.plan.twice_permille;
         world.set_clocks();
+        let missed_ms = u64::from(world.plan.steps_missed).saturating_mul(world.plan.step_ms);
         for node in 0..world.nodes.len() {
-            let after = world.random.within(0..=200);
+            let after = missed_ms.saturating_add(world.random.within(0..=200));
             world.push(after, Task::Boot(node));
         }
         world.push(0, Task::StepBegins(Step(1)));
@@ -462,28 +466,37 @@ impl World {
 
     /// Takes a block from a liar without looking at its certificate: planted.
     fn take_anything(&mut self, node: usize) {
-        let liars: Vec<_> = self.plan.liars.clone();
-        for liar in liars {
-            let Some(stage) = self.stage(liar) else {
-                continue;
-            };
-            let Some(block) = stage.build_any() else {
-                continue;
-            };
-            let height = stage.chain.best().0.saturating_add(1);
-            let certificate = stage.certify_alone(height, block.hash());
-            let Some((header, body)) = commonwatt_engine::to_stored(&block) else {
-                continue;
-            };
-            let stored = commonwatt_storage::StoredBlock {
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
+        let height = process.chain.best().0.saturating_add(1);
+        let is_decided = self.oracle.hash_at(height).is_some();
+        if let Some(stored) = self.forged.get(&height).filter(|_| is_decided) {
+            // One that does not follow is refused, and the next start is another chance.
+            let _ = process.chain.import(stored.clone(), CommitMode::Durable);
+        }
+    }
+
+    /// Has a liar make a block that nobody else agrees to, for whoever takes it.
+    fn forge(&mut self, liar: usize) {
+        let Some(stage) = self.stage(liar) else {
+            return;
+        };
+        let height = stage.chain.best().0.saturating_add(1);
+        if self.forged.contains_key(&height) {
+            return;
+        }
+        let Some(block) = stage.build_any() else {
+            return;
+        };
+        let certificate = stage.certify_alone(height, block.hash());
+        if let Some((header, body)) = to_stored(&block) {
+            let stored = StoredBlock {
                 header,
                 body,
                 justification: Some(certificate.encode()),
             };
-            if let Some(process) = &self.nodes[node].process {
-                // A block that does not follow is refused, and the next start is another chance.
-                let _ = process.chain.import(stored, CommitMode::Durable);
-            }
+            self.forged.insert(height, stored);
         }
     }
 
@@ -970,6 +983,9 @@ impl World {
 
     fn mutter(&mut self, node: usize) {
         let height = self.oracle.best().saturating_add(1);
+        if self.bug == Some(Bug::CertificatesUnchecked) {
+            self.forge(node);
+        }
         if let Some(mut liar) = self.nodes[node].liar.take() {
             let lies = self
                 .stage(node)

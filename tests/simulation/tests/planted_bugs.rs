@@ -16,6 +16,7 @@ fn find(bug: Bug, plan: PlanName, kinds: &[&str]) {
         plan: Some(plan),
         validators: Some(4),
         steps: Some(STEPS),
+        is_direct: false,
         bug: Some(bug),
     };
     for seed in 1..=SEEDS_MAX {
@@ -23,7 +24,7 @@ fn find(bug: Bug, plan: PlanName, kinds: &[&str]) {
         let Some(failure) = outcome.failure else {
             continue;
         };
-        println!("{bug:?}: found by seed {seed}, the {seed}th of plan {plan}: {failure}");
+        println!("{bug:?}: found by seed {seed}, number {seed} of plan {plan}: {failure}");
         assert!(
             kinds.contains(&failure.kind()),
             "seed {seed} found something else: {failure}"
@@ -62,8 +63,11 @@ fn planted_cut_certificates_are_found() {
 
 #[test]
 fn planted_trust_in_certificates_is_found() {
-    let kinds = ["disagreement", "bad certificate"];
-    find(Bug::CertificatesUnchecked, PlanName::Chaos, &kinds);
+    find(
+        Bug::CertificatesUnchecked,
+        PlanName::Chaos,
+        &["disagreement"],
+    );
 }
 
 #[test]
@@ -73,7 +77,8 @@ fn planted_trust_in_seals_is_found() {
 
 #[test]
 fn planted_votes_before_execution_are_found() {
-    let kinds = ["contradiction", "stopped", "invalid block"];
+    // What more than two thirds have voted for and nobody can execute is never decided, nor is anything else.
+    let kinds = ["contradiction", "stopped", "no liveness"];
     find(Bug::VotesBeforeExecution, PlanName::Byzantine, &kinds);
 }
 
