@@ -1,5 +1,7 @@
 //! Who contradicts itself is punished; who does not is not.
 
+#![allow(deprecated, reason = "as in the pallet")]
+
 use commonwatt_primitives::Step;
 use frame_support::{assert_noop, assert_ok};
 #[allow(deprecated, reason = "the trait is")]
