@@ -406,24 +406,21 @@ impl Chain {
             .ready()
             .map(|transaction| (transaction.extrinsic.clone(), transaction.hash))
             .unzip();
-        let began = Instant::now();
-        let built = self
-            .executor
-            .build_block(&state, &draft, &candidates, limits)?;
+        let (hash, built) = self.build_sealed(
+            agreement.as_ref(),
+            &state,
+            &lineup,
+            &draft,
+            &candidates,
+            limits,
+        )?;
         drop(state);
         let Built {
-            mut header,
+            header,
             body,
             changes,
             outcomes,
         } = built;
-        self.observe(Observed::Built {
-            took: began.elapsed(),
-            extrinsics: body.len(),
-        });
-        let seal = agreement.seal(&header, &lineup)?;
-        header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
-        let hash = header.hash();
         let certificate = agreement.certify(&self.genesis_hash, step.0, &hash, &lineup)?;
 
         let refused: Vec<_> = hashes
@@ -449,6 +446,30 @@ impl Chain {
         };
         self.store_and_announce(block, hash, changes, refused, mode)?;
         Ok(Some(authored))
+    }
+
+    /// Builds a block and seals it; the header that is returned has the seal, and hashes to the hash.
+    pub(crate) fn build_sealed(
+        &self,
+        agreement: &dyn Agreement,
+        state: &State,
+        lineup: &Lineup,
+        draft: &BlockDraft,
+        candidates: &[Arc<[u8]>],
+        limits: &BuildLimits<'_>,
+    ) -> Result<(Hash, Built), ChainError> {
+        let began = Instant::now();
+        let mut built = self
+            .executor
+            .build_block(state, draft, candidates, limits)?;
+        self.observe(Observed::Built {
+            took: began.elapsed(),
+            extrinsics: built.body.len(),
+        });
+        let seal = agreement.seal(&built.header, lineup)?;
+        let digest = built.header.digest_mut();
+        digest.push(DigestItem::Seal(ENGINE_ID, seal));
+        Ok((built.header.hash(), built))
     }
 
     /// Checks a block that somebody made: parent, author, seal, certificate and every extrinsic; then stores and

@@ -6,10 +6,10 @@ use commonwatt_executor::{
     BlockChanges, BlockDraft, BuildLimits, Built, ExecutionError, Outcome, extrinsics_root,
     is_state_failure,
 };
-use commonwatt_primitives::{Step, StepTiming, digest::ENGINE_ID, digest::Punctuality};
+use commonwatt_primitives::{Step, StepTiming, digest::Punctuality};
 use commonwatt_runtime::{Hash, Header};
 use commonwatt_txpool::{Lane, Refusal, Transaction};
-use sp_runtime::{DigestItem, traits::Header as _};
+use sp_runtime::traits::Header as _;
 
 use crate::{
     Chain, ChainError, Observed,
@@ -172,24 +172,21 @@ impl Chain {
             .iter()
             .map(|candidate| candidate.extrinsic.clone())
             .collect();
-        let began = Instant::now();
-        let built = self
-            .executor()
-            .build_block(&state, &block_draft, &candidates, limits)?;
+        let (hash, built) = self.build_sealed(
+            agreement.as_ref(),
+            &state,
+            &lineup,
+            &block_draft,
+            &candidates,
+            limits,
+        )?;
         drop(state);
         let Built {
-            mut header,
+            header,
             body,
             changes,
             outcomes,
         } = built;
-        self.observe(Observed::Built {
-            took: began.elapsed(),
-            extrinsics: body.len(),
-        });
-        let seal = agreement.seal(&header, &lineup)?;
-        header.digest_mut().push(DigestItem::Seal(ENGINE_ID, seal));
-        let hash = header.hash();
         self.checked.lock().insert(hash, changes);
         self.report_outcomes(draft.candidates, &outcomes);
         Ok(Some(Proposed { hash, header, body }))
