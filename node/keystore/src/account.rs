@@ -204,11 +204,7 @@ impl Account {
     /// Takes the key out.
     pub fn open(&self, password: Option<&Password>) -> Result<KeyPair, AccountError> {
         let scheme = self.scheme()?;
-        let bytes = match self.encoded.strip_prefix("0x") {
-            Some(digits) => hex::decode(digits).ok(),
-            None => BASE64.decode(self.encoded.as_bytes()).ok(),
-        };
-        let bytes = bytes.map(Zeroizing::new).ok_or(AccountError::Damaged(
+        let bytes = decode_text(&self.encoded).ok_or(AccountError::Damaged(
             "its key is neither base64 nor hexadecimal",
         ))?;
         let plain = match (self.is_encrypted()?, password) {
@@ -230,6 +226,16 @@ impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Account({}, key hidden)", self.address)
     }
+}
+
+/// Reads hexadecimal digits after `0x`, or base64. One salt in 4 096 makes base64 begin with `0x` too, so what is not
+/// hexadecimal to its end is taken as base64, as `isHex` of polkadot.js does.
+fn decode_text(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digits = text.strip_prefix("0x");
+    digits
+        .and_then(|digits| hex::decode(digits).ok())
+        .or_else(|| BASE64.decode(text.as_bytes()).ok())
+        .map(Zeroizing::new)
 }
 
 /// Shortens what a file says, for an error message.

@@ -236,7 +236,7 @@ pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
 }
 
 /// Creates a folder that only its owner can enter, with those above it; refuses one that others can write to.
-pub(crate) fn create_private_folder(folder: &Path) -> Result<(), FileError> {
+pub fn create_private_folder(folder: &Path) -> Result<(), FileError> {
     match fs::metadata(folder) {
         Ok(metadata) => {
             if !metadata.is_dir() {

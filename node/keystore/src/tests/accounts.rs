@@ -187,3 +187,16 @@ fn other_kinds_of_files_are_refused_with_what_to_do() {
     let error = refused(&|file| *file = json!([]));
     assert!(error.contains("one account a file"), "{error}");
 }
+
+/// One salt in 4 096 begins like this.
+#[test]
+fn base64_that_begins_like_hexadecimal_is_base64() {
+    let mut value = sealed();
+    let encoded = value["encoded"].as_str().unwrap().to_owned();
+    value["encoded"] = format!("0x{}", &encoded[2..]).into();
+    let error = account(&value)
+        .unwrap()
+        .open(Some(&password("earlier")))
+        .unwrap_err();
+    assert!(matches!(error, AccountError::WrongPassword), "{error}");
+}
