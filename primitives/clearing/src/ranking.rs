@@ -1,6 +1,6 @@
 //! Orders of each side in the order of priority, as keys that fit a cache.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 
 use codec::Encode;
 use commonwatt_primitives::{Ppm, Price};
@@ -104,8 +104,8 @@ impl Ranking {
                 side.push(Key::new(order.side, limit, position, order.units));
             }
         }
-        ranking.buys.sort_unstable();
-        ranking.sells.sort_unstable();
+        sort_by_limit(&mut ranking.buys);
+        sort_by_limit(&mut ranking.sells);
         Ok(ranking)
     }
 
@@ -175,6 +175,48 @@ impl Ranking {
                 sum_units(self.sells.iter().take_while(|key| key.ask() <= ask));
         }
         breakeven
+    }
+}
+
+/// Sorts a side's keys, which stand in the sequence of their positions.
+///
+/// Limits of a market lie close together: a few digits tell them apart, and one pass for each digit is several times
+/// faster than comparing. Each pass keeps the sequence of equal digits, so positions still ascend among equal limits.
+fn sort_by_limit(keys: &mut Vec<Key>) {
+    const DIGIT_BITS: u32 = 11;
+    const DIGITS: usize = 1 << DIGIT_BITS;
+    /// With more of them, or fewer keys, comparing is as fast.
+    const PASSES_MAX: u32 = 3;
+
+    let limits = || keys.iter().map(|key| key.0 >> 64);
+    let (Some(least), Some(greatest)) = (limits().min(), limits().max()) else {
+        return;
+    };
+    let passes = (u128::BITS - (greatest - least).leading_zeros()).div_ceil(DIGIT_BITS);
+    if passes > PASSES_MAX || keys.len() < DIGITS {
+        keys.sort_unstable();
+        return;
+    }
+    let mut sorted = vec![Key(0); keys.len()];
+    for pass in 0..passes {
+        let digit = |key: &Key| {
+            let digits = ((key.0 >> 64) - least) >> (pass * DIGIT_BITS);
+            usize::try_from(digits % (1 << DIGIT_BITS)).expect("a digit has 11 bits")
+        };
+        let mut places = [0usize; DIGITS];
+        for key in keys.iter() {
+            places[digit(key)] += 1;
+        }
+        let mut sum = 0;
+        for place in &mut places {
+            sum += core::mem::replace(place, sum);
+        }
+        for key in keys.iter() {
+            let place = &mut places[digit(key)];
+            sorted[*place] = *key;
+            *place += 1;
+        }
+        core::mem::swap(keys, &mut sorted);
     }
 }
 
@@ -268,6 +310,36 @@ impl<'a> Cursor<'a> {
         self.left -= units;
         if self.left == 0 {
             self.advance();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn digits_sort_as_comparing_does(
+            count in 0usize..6_000,
+            base in 0..=u64::MAX,
+            bits in 0u32..=64,
+            seed: u64,
+        ) {
+            let mut state = seed;
+            let mut keys: Vec<Key> = (0u32..).take(count).map(|position| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let spread = state.checked_shr(64 - bits).unwrap_or_default();
+                let side = if seed % 2 == 0 { Side::Buy } else { Side::Sell };
+                Key::new(side, base.saturating_add(spread), position, position % 7)
+            }).collect();
+            let mut expected = keys.clone();
+            expected.sort_unstable();
+            sort_by_limit(&mut keys);
+            prop_assert_eq!(keys, expected);
         }
     }
 }
