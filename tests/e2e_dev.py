@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The README's main command as a newcomer uses it: start, read the blocks, ask over JSON-RPC, stop, start again; and a disk
-that fills up.
+"""The README's main command as a newcomer uses it: start, read the blocks, ask over JSON-RPC, stop, start again, see a market;
+and a disk that fills up.
 
     e2e_dev.py BINARY
 
@@ -20,6 +20,9 @@ import urllib.request
 PATIENCE_S = 120
 STEP = re.compile(r"^step +(\d+)  (\w+ \d\d:\d\d)  generated +([\d ]+) Wh  consumed +([\d ]+) Wh  -> (.*)$")
 BLOCK = re.compile(r"^ +block (0x[0-9a-f]{64}), (\d+) transactions, \d+ ms$")
+TRADED = re.compile(r"^ +traded ([\d ]+) Wh at (\d+) for 10 Wh, in ([\d ]+) trades: (\w+) sold .* bought ")
+# Coins each of the demo community's members begins with, and how many members there are.
+COINS, MEMBERS = 100_000_000, 36
 
 
 class Node:
@@ -50,6 +53,17 @@ class Node:
                 if len(found) == count:
                     return found
         raise AssertionError(f"the node ended after {len(found)} of {count} blocks: {self.process.stderr.read()}")
+
+    def market(self):
+        """Returns (step, Wh, price) of the first market that its announcements show a trade of."""
+        signal.alarm(PATIENCE_S)
+        step = None
+        for line in self.process.stdout:
+            if match := STEP.match(line):
+                step = int(match.group(1))
+            elif (match := TRADED.match(line)) and step:
+                return step, int(match.group(1).replace(" ", "")), int(match.group(2))
+        raise AssertionError(f"the node ended and nobody traded: {self.process.stderr.read()}")
 
     def call(self, method, *params):
         """Returns the whole JSON-RPC answer."""
@@ -82,7 +96,7 @@ def dev(binary, base, *more):
 
 
 def shows_energy_in_every_block(binary, base):
-    node = Node(dev(binary, base, "--step-ms", "2000"))
+    node = Node(dev(binary, base, "--step-ms", "2000", "--trade", "off"))
     try:
         for step, generated, consumed, to_whom, block, transactions in node.blocks(3)[1:]:
             # All 57 meters, the timestamp, and the validator's bid if it came between the gates; a first step may have
@@ -103,6 +117,36 @@ def shows_energy_in_every_block(binary, base):
         assert node.call("energy_trace", 1, "nobody")["error"], "nonsense is refused"
         status, said = node.stop()
         assert status == 0 and "start again to go on" in said, (status, said)
+    finally:
+        node.kill()
+
+
+def a_newcomer_sees_a_market(binary, base):
+    """What is announced as traded stands in the meters, in accounts and in the clearing, and nothing of it is lost."""
+    node = Node(dev(binary, base, "--step-ms", "2000"))
+    try:
+        assert any("market_clearing" in line for line in node.greeting), node.greeting
+        step, traded, price = node.market()
+        there = node.ask("chain_getBlockHash", step)
+        entries = node.ask("energy_allocations", step, there)
+        bought, sold = (sum(entry[side] for entry in entries) for side in ("bought", "sold"))
+        assert bought == sold == traded > 0, (bought, sold, traded)
+        generated = node.ask("energy_stepSummary", step, there)["generated"]
+        held = sum(entry["shared"] + entry["rest"] + entry["bought"] - entry["sold"] for entry in entries)
+        assert held == generated, (held, generated)
+        for entry in entries:
+            # Only what was left over was sold, and only what was lacking was bought.
+            left_over = entry["shared"] + entry["rest"] - (entry["consumption"] or 0)
+            assert entry["sold"] <= max(0, left_over) and entry["bought"] <= max(0, -left_over), entry
+        clearing = node.ask("market_clearing", step, None, None, there)
+        assert clearing["state"] == "cleared" and clearing["energyWh"] == traded, clearing
+        assert int(clearing["price"]) == price and int(clearing["turnover"]) == price * traded // clearing["unit"], clearing
+        coins = [int(node.ask("energy_member", entry["account"], None, 0, there)["coins"]) for entry in entries]
+        held = [int(node.ask("market_orders", entry["account"], 0, there)["held"]) for entry in entries]
+        assert len(entries) == MEMBERS and sum(coins) + sum(held) == MEMBERS * COINS, (len(entries), sum(coins), sum(held))
+        assert any(one != COINS for one in map(sum, zip(coins, held))), "nobody paid"
+        status, said = node.stop()
+        assert status == 0, (status, said)
     finally:
         node.kill()
 
@@ -158,7 +202,7 @@ def main():
         sys.exit(__doc__)
     binary = os.path.abspath(sys.argv[1])
     failed = 0
-    with tempfile.TemporaryDirectory() as base, tempfile.TemporaryDirectory() as disk:
+    with tempfile.TemporaryDirectory() as base, tempfile.TemporaryDirectory() as market, tempfile.TemporaryDirectory() as disk:
         # A disk of its own, in a namespace that ends with the scenario.
         small_disk = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-ec",
                       'mount -t tmpfs -o size=24m tmpfs "$1"; exec "$2" "$3" --full-disk "$4" "$1"',
@@ -166,6 +210,7 @@ def main():
         scenarios = [
             ("every block shows energy, and every watt-hour its meter", lambda: shows_energy_in_every_block(binary, base)),
             ("it goes on after a stop", lambda: goes_on(binary, base)),
+            ("a newcomer sees a market, in which nothing is lost", lambda: a_newcomer_sees_a_market(binary, market)),
             ("it survives a full disk", lambda: subprocess.run(small_disk, check=True)),
         ]
         for name, scenario in scenarios:

@@ -193,6 +193,21 @@ class Story:
     def rankings_are_what_another_program_computes(self):
         return "; ".join(verify_rankings(rpc) for rpc in self.network.rpcs[:1])
 
+    def members_trade(self):
+        """What is shown as traded stands in every node's meters, bought and sold alike, and nothing of it is lost."""
+        market = self.network.wait_for_status(
+            lambda status: status["market"] and status["market"]["volumeWh"] > 0, "a market with a trade")["market"]
+        step, there = market["step"], self.network.rpcs[0].ask("chain_getBlockHash", market["step"])
+        for rpc in self.network.rpcs:
+            wait_for_height(rpc, step)
+            entries = rpc.ask("energy_allocations", step, there)
+            bought, sold = (sum(entry[side] for entry in entries) for side in ("bought", "sold"))
+            assert bought == sold == market["volumeWh"], (bought, sold, market)
+            held = sum(entry["shared"] + entry["rest"] + entry["bought"] - entry["sold"] for entry in entries)
+            assert held == rpc.ask("energy_stepSummary", step, there)["generated"], (held, step)
+        traders = sum(bool(entry["bought"] or entry["sold"]) for entry in entries)
+        return f"step {step}: {market['volumeWh']} Wh at {market['price']} among {traders} members"
+
     def a_killed_node_catches_up(self):
         network, victim = self.network, 1
         pid = network.pids()[victim]
@@ -260,6 +275,7 @@ def main():
             status = run_scenarios([
                 ("one step after another closes, with the same block on every node", story.closes_one_step_after_another),
                 ("every block shows energy, as the meters' data has it", story.every_block_shows_energy),
+                ("members trade, and nothing of it is lost", story.members_trade),
                 ("rankings are what another program computes", story.rankings_are_what_another_program_computes),
                 ("a node that is killed is started again and catches up", story.a_killed_node_catches_up),
                 ("a second network on the same folder or ports is refused", story.one_network_at_a_time),

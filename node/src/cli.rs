@@ -1,16 +1,21 @@
 //! The command line.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource,
 };
 use clap_complete::Shell;
+use commonwatt_wallet::{Console, WalletCommand};
 
 use crate::{
     commands::{
         ChainInfo, CheckBlock, Clear, ExportBlocks, ImportBlocks, Init, PurgeChain, Revert,
+        Validators,
     },
     community::{self, KeyKind},
     dev::DevCommand,
@@ -67,6 +72,8 @@ enum Command {
     Init(Init),
     /// Make, show, store and exchange keys, offline
     Key(KeyCommand),
+    /// Keep accounts, trade, and watch the market, over JSON-RPC
+    Wallet(WalletCommand),
     /// Print the chain spec of the development chain
     ExportChainSpec(ExportChainSpec),
     /// Check a chain spec and print its genesis hash
@@ -83,6 +90,8 @@ enum Command {
     Revert(Revert),
     /// Remove a chain's blocks and states; keys and chain spec stay
     PurgeChain(PurgeChain),
+    /// Show validators' bids, turns and reputation, as a running node tells them
+    Validators(Validators),
     /// Clear order books from a file by any market mechanism, offline
     Clear(Clear),
     /// Print what makes a shell complete this program's commands
@@ -156,6 +165,7 @@ impl Cli {
             Command::Replay(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Key(command) => command.run(),
+            Command::Wallet(command) => run_wallet(command),
             Command::ExportChainSpec(command) => command.run(),
             Command::CheckSpec(command) => command.run(),
             Command::ChainInfo(command) => command.run(),
@@ -165,9 +175,19 @@ impl Cli {
             Command::Revert(command) => command.run(),
             Command::PurgeChain(command) => command.run(),
             Command::Clear(command) => command.run(),
+            Command::Validators(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }
+}
+
+fn run_wallet(command: WalletCommand) -> Result<()> {
+    let console = &mut Console {
+        out: &mut output(),
+        notes: &mut io::stderr(),
+        input: &mut io::stdin(),
+    };
+    Ok(command.run(console)?)
 }
 
 impl Completions {

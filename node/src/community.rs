@@ -49,6 +49,10 @@ pub const DEVELOPERS: [&str; 6] = ["Alice", "Bob", "Charlie", "Dave", "Eve", "Fe
 /// Coins each development account begins with: a million, of six decimals.
 const DEVELOPER_COINS: u128 = 1_000_000_000_000;
 
+/// Coins each participant begins with: a hundred, several times what the demo community's largest one would spend in a
+/// year if it bought all it consumes.
+pub const PARTICIPANT_COINS: u128 = 100_000_000;
+
 /// Derives a development key from a path like `//Alice`.
 pub fn ed25519_key(path: &str) -> ed25519::Pair {
     // Turning the phrase into a seed takes a millisecond on purpose, so it is done once.
@@ -84,9 +88,14 @@ pub fn dso() -> AccountId {
     account(&ed25519_key("//Dso"))
 }
 
+/// Returns the key of a participant's account.
+pub fn member_key(participant: &Participant) -> ed25519::Pair {
+    ed25519_key(&format!("//member//{}", participant.id))
+}
+
 /// Returns the account of a participant.
 pub fn member_account(participant: &Participant) -> AccountId {
-    account(&ed25519_key(&format!("//member//{}", participant.id)))
+    account(&member_key(participant))
 }
 
 /// What a device of the community measures.
@@ -217,7 +226,8 @@ pub fn session_keys(name: &str) -> SessionKeys {
     }
 }
 
-/// Returns the genesis of a community with one validator, //Alice, and all development accounts as members.
+/// Returns the genesis of a community with one validator, //Alice, and all development accounts as members. Everybody has
+/// coins to trade with.
 pub fn genesis(community: &Community, kind: KeyKind, timing: StepTiming) -> CommunityGenesis {
     let developers: Vec<AccountId> = DEVELOPERS
         .iter()
@@ -229,12 +239,12 @@ pub fn genesis(community: &Community, kind: KeyKind, timing: StepTiming) -> Comm
             ]
         })
         .collect();
-    let households = community.participants.iter().map(member_account);
+    let households: Vec<AccountId> = community.participants.iter().map(member_account).collect();
     let alice = account(&ed25519_key("//Alice"));
     CommunityGenesis {
         timing,
         dsos: vec![dso()],
-        members: developers.iter().cloned().chain(households).collect(),
+        members: developers.iter().chain(&households).cloned().collect(),
         council: ["Alice", "Bob", "Charlie"]
             .map(|name| account(&ed25519_key(&format!("//{name}"))))
             .to_vec(),
@@ -249,6 +259,7 @@ pub fn genesis(community: &Community, kind: KeyKind, timing: StepTiming) -> Comm
         coins: developers
             .into_iter()
             .map(|who| (who, DEVELOPER_COINS))
+            .chain(households.into_iter().map(|who| (who, PARTICIPANT_COINS)))
             .collect(),
         agreement: Some(agreement(community, kind)),
         correction_window: 96,

@@ -1,6 +1,7 @@
-//! `commonwatt dev`: one validator, a demo community of real households, energy in every block.
+//! `commonwatt dev`: one validator, a demo community of real households, energy and a market in every block.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
     sync::Arc,
@@ -12,13 +13,15 @@ use clap::Args;
 use commonwatt_chain::Chain;
 use commonwatt_community_data::Community;
 use commonwatt_keystore::{KeyPair, Scheme, SecretUri};
-use commonwatt_primitives::{AccountId, Step, StepTiming, digest::Punctuality};
+use commonwatt_primitives::{AccountId, Step, StepTiming, Wh, digest::Punctuality};
+use pallet_double_auction::{ClearingInfo, StepOutcome, VoidReason};
 use pallet_virtual_meter::{StepSummary, VgmEntry};
 
 use crate::{
     args::{MetricsArgs, RpcArgs, StorageArgs},
     bidding::{BidPolicy, Bidder},
     community::{self, KeyKind, member_account},
+    gateway::Tell,
     meters::{Meters, demo_row},
     paths::{ChainFolder, default_base_path, write_new},
     producer::{CatchUpArgs, Produced},
@@ -26,6 +29,7 @@ use crate::{
     service::{Role, Service, ServiceConfig},
     spec::ChainSpec,
     stop::{Stop, now_ms},
+    traders::{self, Trading, policy::price_in_words},
 };
 
 /// Runs a development chain with the demo community.
@@ -46,6 +50,9 @@ pub struct DevCommand {
     /// What the validator bids for each height: off, share=5% of its free voting tokens, or amount=N of them
     #[arg(long, value_name = "POLICY", default_value = "share=5%")]
     bid: BidPolicy,
+    /// Let the members trade: each places an order for every step, by a simple policy (docs/trading.md)
+    #[arg(long, value_enum, default_value_t, value_name = "on|off")]
+    trade: Trading,
     /// Stop after this many blocks
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
@@ -95,6 +102,13 @@ impl DevCommand {
         let meters = service.block_on(Meters::connect(&url, &community))?;
         let run = meters.run(spec.genesis.timing, service.stop().clone());
         service.tasks().spawn("reading meters", run);
+        if self.trade == Trading::On {
+            let tell: Tell = Arc::new(|node, text| tracing::warn!(node, "{text}"));
+            for post in traders::spread(&[url], &community, &tell)? {
+                let run = post.run(service.stop().clone());
+                service.tasks().spawn("trading", run);
+            }
+        }
         if self.bid != BidPolicy::Off {
             let timing = spec.genesis.timing;
             let bidder = Bidder::new(service.chain().clone(), timing, alice()?, self.bid, 0)?;
@@ -256,6 +270,8 @@ fn welcome(
     lines.extend([
         "  look at a step:   energy_stepSummary [STEP], energy_allocations [STEP]".to_owned(),
         "  trace a kWh:      energy_trace [STEP, MEMBER'S ADDRESS]".to_owned(),
+        "  look at a market: market_clearing [STEP], market_orderBook [STEP] (docs/trading.md)"
+            .to_owned(),
         format!("  {ending}\n"),
     ]);
     lines.join("\n")
@@ -276,6 +292,12 @@ const CATCH_UP_NEWS: Duration = Duration::from_secs(5);
 
 /// Members named on a step's line; all of them are an RPC call away.
 const MEMBERS_SHOWN: usize = 4;
+
+/// The same on its market's line, of each side.
+const TRADERS_SHOWN: usize = 2;
+
+/// What a step's further lines begin with.
+const INDENT: &str = "            ";
 
 impl Board {
     fn show(&mut self, produced: &Produced) {
@@ -339,8 +361,13 @@ impl Board {
         } else {
             format!("{}, {others} more", named.join(", "))
         };
+        let clearing: Option<ClearingInfo<AccountId>> =
+            executor.call(&state, "MarketApi_clearing", *step)?;
+        let market = clearing.map_or_else(String::new, |clearing| {
+            format!("{INDENT}{}\n", self.describe_market(&clearing))
+        });
         Ok(format!(
-            "step {:>5}  {}  generated {:>9}  consumed {:>9}  -> {to_whom}\n            block {:?}, {} transactions, {} ms",
+            "step {:>5}  {}  generated {:>9}  consumed {:>9}  -> {to_whom}\n{market}{INDENT}block {:?}, {} transactions, {} ms",
             step.0,
             clock(*step),
             energy(summary.generated),
@@ -349,6 +376,60 @@ impl Board {
             grouped(block.extrinsics as u128),
             took.as_millis(),
         ))
+    }
+
+    /// Says what was traded in a step, and who traded most.
+    fn describe_market(&self, market: &ClearingInfo<AccountId>) -> String {
+        let record = match market.outcome {
+            StepOutcome::Cleared(record) => record,
+            StepOutcome::Void(VoidReason::Late) => {
+                return "no market: the block was late".to_owned();
+            }
+            StepOutcome::Void(VoidReason::Fault) => {
+                return "no market: it could not be settled (see the log)".to_owned();
+            }
+        };
+        let in_wh = |units: u64| energy(Wh(units.saturating_mul(market.unit.0)));
+        let Some(clearing) = market
+            .clearing
+            .as_ref()
+            .filter(|_| record.totals.volume > 0)
+        else {
+            return format!(
+                "nothing traded: {} asked for, {} on offer",
+                in_wh(market.unmatched_demand),
+                in_wh(market.unmatched_supply)
+            );
+        };
+        let mut shares = BTreeMap::<(&str, &AccountId), u64>::new();
+        for trade in &clearing.trades {
+            for (did, position) in [("sold", trade.sell), ("bought", trade.buy)] {
+                let order = usize::try_from(position)
+                    .ok()
+                    .and_then(|at| market.orders.get(at));
+                if let Some(order) = order {
+                    let units = shares.entry((did, &order.account)).or_default();
+                    *units = units.saturating_add(trade.units.into());
+                }
+            }
+        }
+        let mut named = Vec::new();
+        for side in ["sold", "bought"] {
+            let mut most: Vec<_> = shares.iter().filter(|((did, _), _)| *did == side).collect();
+            most.sort_by(|(one, a), (other, b)| b.cmp(a).then(one.cmp(other)));
+            for ((did, who), units) in most.into_iter().take(TRADERS_SHOWN) {
+                named.push(format!("{} {did} {}", self.name(who), in_wh(*units)));
+            }
+        }
+        let others = shares.len().saturating_sub(named.len());
+        format!(
+            "traded {} at {} for {}, in {} trades: {}, {others} more",
+            in_wh(record.totals.volume),
+            price_in_words(&record),
+            energy(market.unit),
+            grouped(record.trades.into()),
+            named.join(", ")
+        )
     }
 
     fn name(&self, who: &AccountId) -> String {

@@ -1,5 +1,5 @@
 //! Gateways: each passes the readings of some of the demo community's meters on to one node, and loses none when that
-//! node is gone for a while.
+//! node is gone for a while. `commonwatt meters` runs them, and the members' traders beside them.
 //!
 //! Every meter belongs to one gateway and so to one node: its transactions have one order. A gateway whose node is gone
 //! keeps measuring, and once the node is back and knows the chain again, reports what the chain does not have; a
@@ -20,6 +20,7 @@ use crate::{
     stop::{Stop, now_ms},
     supervisor::Supervisor,
     threads,
+    traders::{self, Trading},
 };
 
 /// Steps back from the present whose readings are looked for in the chain after a connection was lost: what the node had
@@ -51,14 +52,17 @@ pub struct Gateway {
     tell: Tell,
 }
 
+/// Checks that there are nodes for something, and not too many.
+pub fn verify_count(urls: &[String], what: &str) -> Result<()> {
+    if urls.is_empty() || urls.len() > NODES_MAX {
+        bail!("{what} go to 1 to {NODES_MAX} nodes, not to {}", urls.len());
+    }
+    Ok(())
+}
+
 /// Spreads the demo community's meters over nodes, each meter to one of them.
 pub fn spread(urls: &[String], community: &Community, tell: &Tell) -> Result<Vec<Gateway>> {
-    if urls.is_empty() || urls.len() > NODES_MAX {
-        bail!(
-            "readings go to 1 to {NODES_MAX} nodes, not to {}",
-            urls.len()
-        );
-    }
+    verify_count(urls, "readings")?;
     let week = demo_week(community)?;
     let mut shares: Vec<Vec<Device>> = urls.iter().map(|_| Vec::new()).collect();
     for (number, device) in devices(community).into_iter().enumerate() {
@@ -172,26 +176,35 @@ async fn is_current(meters: &Meters, timing: StepTiming) -> Result<bool> {
 }
 
 /// Waits a moment; returns early, and true, when asked to stop.
-async fn pause(stop: &Stop) -> bool {
+pub async fn pause(stop: &Stop) -> bool {
     tokio::select! {
         () = tokio::time::sleep(PAUSE) => stop.is_asked(),
         () = stop.asked() => true,
     }
 }
 
-/// Signs the demo community's readings and submits them to nodes of a demonstration chain, each meter to one of them.
+/// Signs the demo community's readings and submits them to nodes of a demonstration chain, each meter to one of them; its
+/// members trade there, too.
 #[derive(Debug, Args)]
 pub struct MetersCommand {
     /// JSON-RPC of a node, like ws://127.0.0.1:9944; several times or with commas for several
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     rpc: Vec<String>,
+    /// Let the members trade: each places an order for every step, by a simple policy (docs/trading.md)
+    #[arg(long, value_enum, default_value_t, value_name = "on|off")]
+    trade: Trading,
 }
 
 impl MetersCommand {
     /// Runs until a signal comes.
     pub fn run(self) -> Result<()> {
         let tell: Tell = Arc::new(|url, text| tracing::warn!(node = url, "{text}"));
-        let gateways = spread(&self.rpc, &Community::demo()?, &tell)?;
+        let community = Community::demo()?;
+        let gateways = spread(&self.rpc, &community, &tell)?;
+        let posts = match self.trade {
+            Trading::On => traders::spread(&self.rpc, &community, &tell)?,
+            Trading::Off => Vec::new(),
+        };
         let runtime = threads::start_async()?;
         let mut tasks = Supervisor::new(runtime.handle().clone());
         tasks.spawn("waiting for signals", ask_on_signal(tasks.stop().clone()));
@@ -199,6 +212,11 @@ impl MetersCommand {
             say!("{} meters report to {}", gateway.meters(), gateway.url)?;
             let stop = tasks.stop().clone();
             tasks.spawn("passing readings on", gateway.run(stop));
+        }
+        for post in posts {
+            say!("{} members trade at {}", post.members(), post.url())?;
+            let stop = tasks.stop().clone();
+            tasks.spawn("trading", post.run(stop));
         }
         tasks.wait();
         tasks.end()

@@ -24,8 +24,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Settled steps without a block from which something is wrong. One is being closed now.
 const STEPS_BEHIND_MIN: u32 = 2;
 
-/// Logs the line for ever.
-pub async fn run(check: HealthCheck, metrics: Arc<Metrics>) {
+/// Logs the line for ever. `is_authority` says whether the node makes blocks.
+pub async fn run(check: HealthCheck, metrics: Arc<Metrics>, is_authority: bool) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once, when nothing is to be said yet.
@@ -38,7 +38,7 @@ pub async fn run(check: HealthCheck, metrics: Arc<Metrics>) {
         let now_ms = now_ms();
         let next = Step(best.saturating_add(1));
         let glance = Glance {
-            state: State::of(&check, now_ms),
+            state: State::of(&check, now_ms, metrics.agreement().peers(), is_authority),
             best,
             hash,
             closes_in_s: check
@@ -64,17 +64,21 @@ enum State {
     Idle,
     /// Missed steps are made up for.
     CatchingUp { behind: u32 },
+    /// Steps settle, their blocks are others' to make or to give, and nobody is there.
+    Alone { behind: u32 },
     /// Steps settle and no block comes.
     Overdue { behind: u32 },
 }
 
 impl State {
-    fn of(check: &HealthCheck, now_ms: u64) -> Self {
+    fn of(check: &HealthCheck, now_ms: u64, peers: i64, is_authority: bool) -> Self {
         let genesis_ms = check.timing().genesis_ms;
         let behind = check.steps_behind(now_ms);
         if now_ms < genesis_ms {
             let begins_in_s = genesis_ms.saturating_sub(now_ms).div_ceil(1_000);
             Self::Waiting { begins_in_s }
+        } else if behind >= STEPS_BEHIND_MIN && peers == 0 && needs_others(check, is_authority) {
+            Self::Alone { behind }
         } else if check.chain().is_catching_up() {
             Self::CatchingUp { behind }
         } else if behind >= STEPS_BEHIND_MIN {
@@ -83,6 +87,12 @@ impl State {
             Self::Idle
         }
     }
+}
+
+/// Returns whether a node gets no block without others: it makes none, or agrees on them.
+fn needs_others(check: &HealthCheck, is_authority: bool) -> bool {
+    let lineup = check.chain().next_lineup();
+    !is_authority || lineup.is_ok_and(|lineup| lineup.validators.len() > 1)
 }
 
 /// What the line says.
@@ -118,6 +128,12 @@ impl fmt::Display for Glance {
                 write!(
                     f,
                     "⚙️  Catching up ({behind} steps behind, {rate:.1} steps/s)"
+                )?;
+            }
+            State::Alone { behind } => {
+                write!(
+                    f,
+                    "🔌 Waiting for peers ({behind} steps behind; none is connected: see --bootnodes here, and --reserved-nodes there)"
                 )?;
             }
             State::Overdue { behind } => {
@@ -238,6 +254,10 @@ mod tests {
         begins(
             State::CatchingUp { behind: 12 },
             "⚙️  Catching up (12 steps behind, 8.0 steps/s), best",
+        );
+        begins(
+            State::Alone { behind: 12 },
+            "🔌 Waiting for peers (12 steps behind; none is connected",
         );
         begins(
             State::Overdue { behind: 3 },

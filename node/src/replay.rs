@@ -1,7 +1,9 @@
 //! `commonwatt replay`: a folder of community data through the whole node, as fast as it goes.
 //!
 //! Every reading is signed by its meter's device, validated by the runtime, pooled, built into the block of its
-//! step and stored; what comes out is compared with the data that went in.
+//! step and stored; what comes out is compared with the data that went in. With `--trade` the members trade, too.
+
+mod market;
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +29,7 @@ use serde::Serialize;
 use sp_runtime::{traits::Header as _, transaction_validity::TransactionSource};
 use sp_state_machine::{Backend, IterArgs};
 
+use self::market::{MarketOutcome, TradeArgs};
 use crate::{
     args::StorageArgs,
     community::{self, Device, KeyKind, Measures, devices, member_account},
@@ -62,6 +65,8 @@ pub struct ReplayCommand {
     #[arg(long, value_name = "FOLDER")]
     base_path: Option<PathBuf>,
     #[command(flatten)]
+    trade: TradeArgs,
+    #[command(flatten)]
     storage: StorageArgs,
 }
 
@@ -88,6 +93,9 @@ struct Outcome {
     state: Size,
     /// What is on disk, by column: payload only, without what the back end adds.
     columns: BTreeMap<String, Size>,
+    /// What trading came to; `None` when nobody traded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    market: Option<MarketOutcome>,
     equal: bool,
 }
 
@@ -109,8 +117,7 @@ struct Totals {
 /// A step ready to be submitted.
 struct SignedStep {
     step: Step,
-    generated_wh: u64,
-    consumed_wh: u64,
+    row: StepReadings,
     transactions: Vec<Vec<u8>>,
 }
 
@@ -192,10 +199,12 @@ impl ReplayCommand {
             genesis_ms,
             ..StepTiming::PRODUCTION
         };
+        let mut genesis = community::genesis(community, self.key, timing);
+        genesis.market.mechanism = self.trade.mechanism()?;
         let spec = ChainSpec {
             name: "Commonwatt Replay".into(),
             id: "replay".into(),
-            genesis: community::genesis(community, self.key, timing),
+            genesis,
             ..community::dev_spec(community, self.key)
         };
         spec.verify()?;
@@ -215,6 +224,7 @@ impl ReplayCommand {
             .as_deref()
             .map(|path| AllocationsFile::create(path, community))
             .transpose()?;
+        let mut trading = self.trade.start(chain, community)?;
         let signed = sign_ahead(chain.clone(), devices(community), readings, steps);
         let mut progress = Progress::new(steps, !self.json);
         let mut outcome = Outcome {
@@ -235,18 +245,21 @@ impl ReplayCommand {
             disk_bytes: 0,
             state: Size::default(),
             columns: BTreeMap::new(),
+            market: None,
             equal: true,
         };
         for batch in signed {
             let SignedStep {
                 step,
-                generated_wh,
-                consumed_wh,
-                transactions,
+                row,
+                mut transactions,
             } = batch?;
-            let count = transactions.len();
+            let (generated_wh, consumed_wh) = (row.generation_wh(), row.consumption_wh());
+            outcome.readings += transactions.len() as u64;
+            if let Some(trading) = &mut trading {
+                transactions.extend(trading.transactions(step));
+            }
             let header = close_step(chain, &timing, step, transactions)?;
-            outcome.readings += count as u64;
             outcome.generated_wh.data += generated_wh;
             outcome.consumed_wh.data += consumed_wh;
 
@@ -262,12 +275,16 @@ impl ReplayCommand {
             outcome.equal &= summary.generated.0 == generated_wh
                 && summary.consumption.0 == consumed_wh
                 && summary.shared.0 + summary.rest.0 == generated_wh;
-            if let Some(export) = &mut export {
-                let allocations: Vec<(AccountId, VgmEntry)> =
-                    chain
-                        .executor()
-                        .call(&state, "EnergyApi_allocations", step)?;
-                export.write(step, &allocations)?;
+            if export.is_some() || trading.is_some() {
+                let executor = chain.executor();
+                let entries: Vec<(AccountId, VgmEntry)> =
+                    executor.call(&state, "EnergyApi_allocations", step)?;
+                if let Some(export) = &mut export {
+                    export.write(step, &entries)?;
+                }
+                if let Some(trading) = &mut trading {
+                    trading.settle(executor, &state, step, &row, &entries)?;
+                }
             }
             outcome.best_block = format!("{:?}", header.hash());
             outcome.state_root = format!("{:?}", header.state_root());
@@ -277,6 +294,9 @@ impl ReplayCommand {
         chain.db().flush()?;
         if let Some(export) = export {
             export.finish()?;
+        }
+        if let Some(trading) = trading {
+            outcome.market = Some(trading.finish(chain, Step(steps))?);
         }
         let (best, _) = chain.best();
         ensure!(best == steps, "{best} blocks were made for {steps} steps");
@@ -314,6 +334,9 @@ impl ReplayCommand {
             "left to generators",
             format!("{} Wh", grouped(outcome.rest_wh.into())),
         )?;
+        if let Some(market) = &outcome.market {
+            market.tell()?;
+        }
         line("best block", outcome.best_block.clone())?;
         line("state root", outcome.state_root.clone())?;
         line("time", format!("{:.1} s", outcome.seconds))?;
@@ -372,8 +395,7 @@ fn sign_ahead(
                 chain.preverify(&transactions);
                 SignedStep {
                     step,
-                    generated_wh: row.generation_wh(),
-                    consumed_wh: row.consumption_wh(),
+                    row,
                     transactions,
                 }
             });
@@ -396,7 +418,7 @@ fn close_step(
 ) -> Result<commonwatt_runtime::Header> {
     let count = transactions.len();
     for result in chain.submit_many(TransactionSource::External, transactions) {
-        result.with_context(|| format!("a reading of step {step} was refused"))?;
+        result.with_context(|| format!("a reading or an order of step {step} was refused"))?;
     }
     let limits = BuildLimits {
         bytes_max: BODY_BYTES_MAX,
@@ -409,7 +431,7 @@ fn close_step(
     // One more: the timestamp.
     ensure!(
         block.extrinsics == count + 1,
-        "block {step} holds {} of {count} readings",
+        "block {step} holds {} of {count} readings and orders",
         block.extrinsics.saturating_sub(1)
     );
     Ok(block.header)
@@ -427,19 +449,13 @@ impl AllocationsFile {
         let file =
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut writer = BufWriter::new(file);
+        write_order(&mut writer, community)?;
         let members: Vec<_> = community.participants.iter().map(member_account).collect();
-        let id = |index: usize| community.participants[index].id.as_str();
-        let mut by_account: Vec<_> = (0..members.len()).collect();
-        by_account.sort_by_key(|&index| &members[index]);
-        let order: Vec<_> = by_account.into_iter().map(id).collect();
-        let meters: Vec<_> = devices(community)
+        let ids: Vec<_> = community
+            .participants
             .iter()
-            .filter(|device| device.measures == Measures::Generation)
-            .map(|device| id(device.participant))
+            .map(|participant| participant.id.as_str())
             .collect();
-        let ids: Vec<_> = (0..members.len()).map(id).collect();
-        writeln!(writer, "# order: {}", order.join(","))?;
-        writeln!(writer, "# meters: {}", meters.join(","))?;
         writeln!(writer, "step,{}", ids.join(","))?;
         Ok(Self {
             writer,
@@ -466,6 +482,23 @@ impl AllocationsFile {
             .flush()
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
+}
+
+/// Writes what ties of a split go by: the members by account, and the owners of the plants by meter.
+fn write_order(writer: &mut impl Write, community: &Community) -> Result<()> {
+    let members: Vec<_> = community.participants.iter().map(member_account).collect();
+    let id = |index: usize| community.participants[index].id.as_str();
+    let mut by_account: Vec<_> = (0..members.len()).collect();
+    by_account.sort_by_key(|&index| &members[index]);
+    let order: Vec<_> = by_account.into_iter().map(id).collect();
+    let meters: Vec<_> = devices(community)
+        .iter()
+        .filter(|device| device.measures == Measures::Generation)
+        .map(|device| id(device.participant))
+        .collect();
+    writeln!(writer, "# order: {}", order.join(","))?;
+    writeln!(writer, "# meters: {}", meters.join(","))?;
+    Ok(())
 }
 
 /// A line that tells how far it is, on a terminal only.

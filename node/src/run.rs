@@ -85,6 +85,7 @@ impl RunCommand {
             role,
             link: Some(LinkConfig {
                 network: self.network.clone(),
+                boot_nodes: spec.boot_peers()?,
                 votes_from: self.votes_from,
             }),
         })?;

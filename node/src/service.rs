@@ -12,24 +12,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 use commonwatt_chain::{Chain, ChainConfig, SessionPairs, SessionSigner, Validators};
 use commonwatt_executor::Executor;
-use commonwatt_keystore::{Keystore, SessionPairs as KeystorePairs};
+use commonwatt_keystore::Keystore;
 use commonwatt_metrics::About;
 use commonwatt_network::NetworkHandle;
-use commonwatt_primitives::{
-    AccountId, StepTiming,
-    auction::Validator,
-    beacon::{self, BeaconProof},
-};
+use commonwatt_primitives::{AccountId, StepTiming, auction::Validator};
 use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Services};
-use commonwatt_runtime::Hash;
 use commonwatt_storage::{ChainDb, DbConfig};
-use sp_core::{ed25519, sr25519};
 use tokio::runtime::Runtime;
 
 use crate::{
     agreement::{Link, LinkConfig, Member},
     bidding::Bidder,
     community,
+    keystore_signer::KeystoreSigner,
     paths::{ChainFolder, FolderLock},
     producer::{self, CatchUp, Ended, Produced},
     session_keystore::LentKeystore,
@@ -103,7 +98,7 @@ impl Role {
                     opened.session_pair(&validator.keys)?;
                 }
                 // All of them: keys that were registered later act at a later height.
-                Ok(Arc::new(StoredPairs(opened.session_keys()?)))
+                Ok(Arc::new(KeystoreSigner::new(opened)?))
             }),
             keystore: Some(keystore),
         }
@@ -121,21 +116,6 @@ impl Role {
             Self::Validator { .. } => NodeRole::Authority,
             Self::Full => NodeRole::Full,
         }
-    }
-}
-
-/// The keys of a keystore.
-struct StoredPairs(KeystorePairs);
-
-impl SessionSigner for StoredPairs {
-    fn sign(&self, key: &ed25519::Public, message: &[u8]) -> Option<ed25519::Signature> {
-        let pair = self.0.vote.iter().find(|pair| pair.public() == *key)?;
-        Some(pair.sign(message))
-    }
-
-    fn prove(&self, key: &sr25519::Public, before: &Hash, height: u32) -> Option<BeaconProof> {
-        let pair = self.0.beacon.iter().find(|pair| pair.public() == *key)?;
-        Some(beacon::prove(pair.as_pair(), before, height))
     }
 }
 

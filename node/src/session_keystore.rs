@@ -1,7 +1,6 @@
 //! The validator's keystore, lent to JSON-RPC: its keys are made and looked for while the node runs.
 //!
-//! The node itself signs with the keys that were there when it started: those that are made meanwhile need a restart before
-//! they act.
+//! Those that are made meanwhile act once the chain names them (`keystore_signer.rs`).
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use commonwatt_executor::Executor;
+use commonwatt_network::{AddressError, StaticPeer};
 use commonwatt_primitives::AccountId;
 use commonwatt_runtime::{
     Hash,
@@ -53,7 +54,7 @@ pub struct ChainSpec {
     pub id: String,
     /// What kind of chain it is.
     pub chain_type: ChainType,
-    /// Peers to begin with.
+    /// Addresses of nodes that every node connects to whose operator names no others.
     #[serde(default)]
     pub boot_nodes: Vec<String>,
     /// Keeps the messages of different chains apart.
@@ -101,6 +102,9 @@ pub enum SpecError {
         /// What is wrong with it, and what to write.
         problem: String,
     },
+    /// A boot node is none.
+    #[error("the chain spec's bootNodes: {0}")]
+    BootNode(#[from] AddressError),
     /// A session key is none.
     #[error(
         "the chain spec's {purpose} key of validator {account} is no {scheme} key: were vote and beacon key exchanged? \
@@ -151,6 +155,7 @@ impl ChainSpec {
             return Err(SpecError::Id(self.id.clone()));
         }
         self.verify_begin()?;
+        self.boot_peers()?;
         self.verify_session_keys()?;
         let errors: Vec<_> = self
             .genesis
@@ -168,6 +173,14 @@ impl ChainSpec {
             count: errors.len(),
             errors: errors.join("; "),
         })
+    }
+
+    /// Returns the boot nodes as peers to connect to.
+    pub fn boot_peers(&self) -> Result<Vec<StaticPeer>, SpecError> {
+        let addresses = self.boot_nodes.iter();
+        Ok(addresses
+            .map(|address| address.parse())
+            .collect::<Result<_, _>>()?)
     }
 
     /// Checks that each session key is a key of its kind. Most keys that were exchanged are not.
@@ -337,6 +350,21 @@ mod tests {
         };
         assert!(begins(1_795_269_600).contains("13 digits"));
         assert!(begins(1_795_269_601_000).contains("the next multiple is 1795270500000"));
+    }
+
+    #[test]
+    fn boot_nodes_are_addresses_with_peer_ids() {
+        let address =
+            "/dns/solar.example/tcp/30333/p2p/12D3KooWJarK9B2vrRa9A3BKsb45ND9TA1hWCpRbMekU81pNq9g9";
+        let mut spec = spec();
+        spec.boot_nodes = vec![address.into()];
+        assert_eq!(spec.verify().map_err(|error| error.to_string()), Ok(()));
+        assert_eq!(spec.boot_peers().unwrap()[0].to_string(), address);
+        let error = refused(|spec| spec.boot_nodes = vec!["/dns/solar.example/tcp/30333".into()]);
+        assert!(
+            error.contains("bootNodes") && error.contains("inspect-node-key"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub struct Watch {
     check: HealthCheck,
     server: Option<MetricsServer>,
     informant: Option<JoinHandle<()>>,
+    is_authority: bool,
     _follower: Follower,
 }
 
@@ -51,6 +52,7 @@ impl Watch {
             check,
             server,
             informant: None,
+            is_authority: about.is_authority,
             _follower: follower,
         })
     }
@@ -76,7 +78,7 @@ impl Watch {
 
     /// Has the informant's line logged every few seconds. Called within a tokio runtime.
     pub fn inform(&mut self) {
-        let run = informant::run(self.check.clone(), self.metrics.clone());
+        let run = informant::run(self.check.clone(), self.metrics.clone(), self.is_authority);
         self.informant.get_or_insert_with(|| tokio::spawn(run));
     }
 }

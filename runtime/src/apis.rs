@@ -3,7 +3,7 @@
 
 use codec::{Decode, Encode};
 use commonwatt_primitives::{
-    AccountId, Coin, Hash, MeterId, Month, Ppm, Role, Step, StepTiming, VotingToken, Wh,
+    AccountId, Coin, Hash, MeterId, Month, Nonce, Ppm, Role, Step, StepTiming, VotingToken, Wh,
     auction::Validator, keys::SessionKeys, metering::MeterInfo,
 };
 use pallet_double_auction::{
@@ -15,6 +15,8 @@ use pallet_outer_grid::{PostedRates, Statement, Tariff};
 use pallet_reputation::ReputationInfo;
 use pallet_virtual_meter::{AgreementInfo, MonthTotal, StepSummary, Trace, VgmEntry};
 use scale_info::TypeInfo;
+
+use crate::orders::OrderRefusal;
 
 /// Steps that one question looks at.
 pub const STEPS_PER_QUESTION_MAX: u32 = 3_360;
@@ -192,8 +194,8 @@ sp_api::decl_runtime_apis! {
         /// Returns what the market is.
         fn market() -> MarketContract;
 
-        /// Returns the book of a step to come or of a kept one.
-        fn order_book(step: Step) -> OrderBook<AccountId>;
+        /// Returns the book of a step to come or of a kept one: at most `count` orders from the `start`-th on.
+        fn order_book(step: Step, start: u32, count: u32) -> OrderBook<AccountId>;
 
         /// Returns what orders of a step to come have matched so far, where they match as they arrive.
         fn matched(step: Step) -> Matched;
@@ -219,6 +221,14 @@ sp_api::decl_runtime_apis! {
 
         /// Returns what energy and coins cost outside the market.
         fn rates() -> MarketRates;
+
+        /// Returns why an account's order, cancellation or replacement would fail in the next block, if it would.
+        /// `nonce` is that of the transaction: what an earlier one of the account may mend first is no reason.
+        fn refusal_of(
+            who: AccountId,
+            nonce: Nonce,
+            call: pallet_double_auction::Call<crate::Runtime>,
+        ) -> Option<OrderRefusal>;
     }
 
     /// Who is who.

@@ -19,6 +19,7 @@ mod calls;
 pub mod configs;
 pub mod example;
 pub mod genesis;
+pub mod orders;
 pub mod signature;
 pub mod story;
 pub mod transaction;
@@ -33,6 +34,7 @@ use commonwatt_primitives::{
     metering::MeterInfo,
     traits::{Loyalty as _, MarketClock, Meters, Registrar},
 };
+use orders::OrderRefusal;
 use pallet_double_auction::{
     ClearingInfo, HistoryEntry, MarketContract, MemberOrders, MonthEntry, OrderBook,
 };
@@ -340,8 +342,8 @@ impl_runtime_apis! {
             DoubleAuction::contract()
         }
 
-        fn order_book(step: Step) -> OrderBook<AccountId> {
-            DoubleAuction::order_book(step)
+        fn order_book(step: Step, start: u32, count: u32) -> OrderBook<AccountId> {
+            DoubleAuction::order_book(step, start, count)
         }
 
         fn matched(step: Step) -> apis::Matched {
@@ -381,6 +383,14 @@ impl_runtime_apis! {
                 coins: OuterGrid::rates(),
                 loyalty: Loyalty::rules(),
             }
+        }
+
+        fn refusal_of(
+            who: AccountId,
+            nonce: Nonce,
+            call: pallet_double_auction::Call<Runtime>,
+        ) -> Option<OrderRefusal> {
+            orders::refusal_of(who, nonce, call)
         }
     }
 

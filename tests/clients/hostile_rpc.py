@@ -667,7 +667,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="commonwatt-hostile-") as base:
-        node = Node(os.path.abspath(options.binary), base, STEP_MS)
+        node = Node(os.path.abspath(options.binary), base, STEP_MS, "--trade", "off")
         heads = Watch(node.url)
         try:
             heads.next_blocks(0)

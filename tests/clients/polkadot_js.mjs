@@ -10,13 +10,14 @@ import { Keyring } from '@polkadot/keyring';
 import { hexToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
 import { blake2AsHex, cryptoWaitReady, encodeAddress } from '@polkadot/util-crypto';
 import { check, finish, nodeUrl } from './checks.mjs';
+import { finalized, find, refusal } from './transactions.mjs';
 
 const url = nodeUrl();
 const COINS = 1_000_000_000_000n;
 const METERS = 57;
 const HEADS = 3;
-/** More than a step before the present one, so that the call is in a block before the step begins. */
-const STEPS_AHEAD = 3;
+/** Enough for the call to be in a block, and final, before the step's reading could be in the next block. */
+const STEPS_AHEAD = 5;
 
 await cryptoWaitReady();
 const ed25519 = new Keyring({ type: 'ed25519' });
@@ -169,25 +170,6 @@ await check('it hears of a balance that changes', async () => {
   assert.equal(after - before, 77n);
 });
 
-/** Signs, submits, and waits until it is final; returns everything that is known of it. */
-function finalized(call, signer, options = {}) {
-  return new Promise((resolve, reject) => {
-    const statuses = [];
-    call
-      .signAndSend(signer, options, (result) => {
-        statuses.push(result.status.type);
-        if (result.status.isFinalized) {
-          resolve({ ...result, result, statuses, block: result.status.asFinalized });
-        } else if (result.isError) {
-          reject(new Error(`it ended with ${result.status.type}`));
-        }
-      })
-      .catch(reject);
-  });
-}
-
-const find = (events, section, method) =>
-  events.map(({ event }) => event).find((event) => event.section === section && event.method === method);
 const free = async (who, at = api) => (await at.query.system.account(who)).data.free.toBigInt();
 
 for (const [kind, from, to] of [
@@ -306,16 +288,6 @@ await check('a meter that the DSO puts into service reports with a device of its
   const header = await api.rpc.chain.getHeader(reported.block);
   assert.equal(header.number.toNumber(), commissioned, 'block s carries the readings of step s');
 });
-
-/** The error with which the node answers. */
-async function refusal(promise) {
-  const error = await promise.then(
-    () => assert.fail('it was taken'),
-    (error) => error,
-  );
-  assert.notEqual(error.code, 'ERR_ASSERTION', error.message);
-  return error;
-}
 
 await check('an unregistered account is refused with the reason and the mend', async () => {
   const error = await refusal(api.tx.system.remark('0x00').signAndSend(stranger));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Substrate clients that we did not write against development nodes.
 
-    run.py BINARY [--suite NAME]...
+    run.py BINARY [--suite NAME]... [--only idle|others]
 
 The clients (package-lock.json, requirements.txt) are installed once into the user's cache, exactly as pinned. Each suite has
 a node of its own. The idle suites take a little more than five minutes; the others run meanwhile, one after the
@@ -34,15 +34,20 @@ SHORT_PATIENCE_S = 300
 LONG_STEP_MS = 270_000
 LONG_PATIENCE_S = 480
 
-# Suites and their scripts; those of a group run one after the other, the groups side by side.
+# What the members of a market suite's node do by themselves: nothing.
+NO_TRADE = ("--trade", "off")
+
+# Suites, their scripts and further flags of their nodes; those of a group run one after the other, the groups side by side.
 GROUPS = [
     (SHORT_STEP_MS, SHORT_PATIENCE_S, [
-        ("@polkadot/api", "polkadot_js.mjs"),
-        ("polkadot-api", "papi.mjs"),
-        ("py-substrate-interface", "substrate_interface.py"),
+        ("@polkadot/api", "polkadot_js.mjs", ()),
+        ("polkadot-api", "papi.mjs", ()),
+        ("py-substrate-interface", "substrate_interface.py", ()),
+        ("market, @polkadot/api", "polkadot_js_market.mjs", NO_TRADE),
+        ("market, py-substrate-interface", "substrate_interface_market.py", NO_TRADE),
     ]),
-    (LONG_STEP_MS, LONG_PATIENCE_S, [("idle, JavaScript", "idle.mjs")]),
-    (LONG_STEP_MS, LONG_PATIENCE_S, [("idle, Python", "substrate_interface_idle.py")]),
+    (LONG_STEP_MS, LONG_PATIENCE_S, [("idle, JavaScript", "idle.mjs", ())]),
+    (LONG_STEP_MS, LONG_PATIENCE_S, [("idle, Python", "substrate_interface_idle.py", ())]),
 ]
 RESULT = re.compile(r"^(\d+) passed, (\d+) failed$", re.MULTILINE)
 
@@ -105,11 +110,11 @@ class Run:
         (self.scripts / "node_modules").symlink_to(clients / "node_modules")
 
     def run_group(self, step_ms, patience_s, suites):
-        for name, script in suites:
+        for name, script, flags in suites:
             if self.stopping:
                 return
             try:
-                output, troubles = self.run_suite(script, step_ms, patience_s)
+                output, troubles = self.run_suite(script, step_ms, patience_s, flags)
             except Exception as error:  # whatever happens to one suite, the others go on
                 output, troubles = "", [str(error)]
             counts = RESULT.findall(output)
@@ -120,11 +125,11 @@ class Run:
                 self.passed += sum(int(passed) for passed, _ in counts)
                 self.failed += sum(int(failed) for _, failed in counts) + len(troubles)
 
-    def run_suite(self, script, step_ms, patience_s):
+    def run_suite(self, script, step_ms, patience_s, flags):
         """Returns what the suite said, and what went wrong around it."""
         base = self.work / script
         base.mkdir()
-        node = Node(self.binary, str(base), step_ms)
+        node = Node(self.binary, str(base), step_ms, *flags)
         self.processes.add(node.process)
         try:
             runner = self.clients / "python/bin/python" if script.endswith(".py") else "node"
@@ -156,8 +161,9 @@ class Run:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", metavar="BINARY", help="the node")
-    names = [name for _, _, suites in GROUPS for name, _ in suites]
+    names = [name for _, _, suites in GROUPS for name, *_ in suites]
     parser.add_argument("--suite", action="append", choices=names, help="run only this one; may be given several times")
+    parser.add_argument("--only", choices=("idle", "others"), help="those that stay idle, or all others")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     check_tools()
@@ -166,6 +172,8 @@ def main():
         run = Run(os.path.abspath(options.binary), clients, pathlib.Path(work))
         threads = []
         for step_ms, patience_s, suites in GROUPS:
+            if options.only and (step_ms == LONG_STEP_MS) != (options.only == "idle"):
+                continue
             chosen = [suite for suite in suites if not options.suite or suite[0] in options.suite]
             threads.append(threading.Thread(target=run.run_group, args=(step_ms, patience_s, chosen), daemon=True))
         try:

@@ -29,7 +29,7 @@ answer_seconds=20
 # Longest input of a target, in bytes.
 longest() {
     case $1 in
-    block_import | block_stream | chain_spec | rpc_*) echo 16384 ;;
+    block_import | block_stream | chain_spec | network | order_book | rpc_* | wire) echo 16384 ;;
     database | database_file) echo 256 ;;
     *) echo 4096 ;;
     esac

@@ -14,7 +14,8 @@ case "$CARGO_MANIFEST_DIR" in
     */registry/src/*)
         case "$CARGO_PKG_NAME" in
             parity-scale-codec | serde_json | csv | csv-core | bip39 | bs58 | sp-trie | trie-db | tracing-subscriber | \
-                clap_builder | clap_lex | jsonrpsee-core | jsonrpsee-types | arc-malachitebft-core-*) ;;
+                clap_builder | clap_lex | jsonrpsee-core | jsonrpsee-types | arc-malachitebft-core-* | \
+                libp2p-gossipsub | libp2p-request-response | quick-protobuf | quick-protobuf-codec) ;;
             *) exec "$@" ;;
         esac
         assertions=off

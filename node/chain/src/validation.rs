@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use commonwatt_executor::{decode_extrinsic, is_state_failure};
+use commonwatt_executor::{CallError, decode_extrinsic, is_state_failure};
 use commonwatt_primitives::{AccountId, Nonce, Role, Step};
-use commonwatt_runtime::{Address, Hash, RuntimeCall, UncheckedExtrinsic};
+use commonwatt_runtime::{
+    Address, Hash, Runtime, RuntimeCall, UncheckedExtrinsic, orders::OrderRefusal,
+};
 use commonwatt_storage::{State, StateError};
 use commonwatt_txpool::{Account, Checked, Lane, Refusal, TransactionValidator, Verdict};
+use pallet_double_auction::Call as MarketCall;
 use pallet_energy_token::Call as EnergyCall;
 use pallet_miner_auction::Call as AuctionCall;
 use pallet_quota::TransactionRefusal;
@@ -74,6 +77,7 @@ impl AtBlock<'_> {
         let nonce = nonce_of(&extrinsic);
         let lane = lane_of(&extrinsic.function);
         let reported = reported_step(&extrinsic.function);
+        let order = order_of(&extrinsic);
         let validity = self
             .chain
             .executor()
@@ -86,11 +90,16 @@ impl AtBlock<'_> {
                 }
             })?;
         match validity {
-            Ok(validity) => Ok(Checked {
-                validity,
-                sender,
-                lane,
-            }),
+            Ok(validity) => {
+                if let Some(order) = order {
+                    self.verify_order(state, order)?;
+                }
+                Ok(Checked {
+                    validity,
+                    sender,
+                    lane,
+                })
+            }
             Err(TransactionValidityError::Invalid(InvalidTransaction::Future)) => {
                 // A reading of step `s` can be in block `s`, so it is tried again when `s − 1` is best.
                 let retry_at = reported.map(|step| step.0.saturating_sub(1));
@@ -101,6 +110,23 @@ impl AtBlock<'_> {
                 })
             }
             Err(error) => Err(self.explain(state, error, sender, nonce)),
+        }
+    }
+
+    /// Refuses an order that would fail in the next block, with the reason.
+    ///
+    /// Here, and not in the runtime's own validation: a block that refused failing orders would make its author try
+    /// them for nothing, while one that carries them counts them among their sender's free transactions.
+    fn verify_order(&self, state: &State, order: SignedOrder) -> Result<(), Refusal> {
+        let executor = self.chain.executor();
+        match executor.call::<Option<OrderRefusal>>(state, "MarketApi_refusal_of", order) {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(Refusal::Explained {
+                invalid: InvalidTransaction::Call,
+                cause: refusal.explanation,
+            }),
+            Err(CallError::Panicked { reason, .. }) if is_state_failure(&reason) => Err(NO_STATE),
+            Err(error) => Err(Refusal::RuntimePanic(error.to_string())),
         }
     }
 
@@ -185,6 +211,22 @@ fn nonce_of(extrinsic: &UncheckedExtrinsic) -> Option<Nonce> {
         Preamble::Signed(_, _, extension) => Some(extension.5.0),
         _ => None,
     }
+}
+
+/// A call about an order, who signed it, and with which nonce.
+type SignedOrder = (AccountId, Nonce, MarketCall<Runtime>);
+
+/// Returns the order that an extrinsic places, changes or takes back by itself. What a batch or a proxy carries is
+/// judged in its block.
+fn order_of(extrinsic: &UncheckedExtrinsic) -> Option<SignedOrder> {
+    let RuntimeCall::DoubleAuction(call) = &extrinsic.function else {
+        return None;
+    };
+    Some((
+        sender_of(extrinsic)?.clone(),
+        nonce_of(extrinsic)?,
+        call.clone(),
+    ))
 }
 
 fn lane_of(call: &RuntimeCall) -> Lane {

@@ -92,6 +92,11 @@ impl AgreementFigures {
         self.peers.set(shown(peers));
     }
 
+    /// Returns how many peers there are.
+    pub fn peers(&self) -> i64 {
+        self.peers.get()
+    }
+
     /// Notes height and round that are being agreed on, if any.
     pub fn note_position(&self, position: Option<(u32, u32)>) {
         match position {

@@ -136,13 +136,15 @@ impl NetworkHandle {
         self.shared.outbox.push(topic, attempt, payload)
     }
 
-    /// Gossips transactions, in batches. When too many wait, the oldest are dropped.
+    /// Gossips transactions, in batches. When too many wait, the oldest are dropped. A repetition needs another `attempt`,
+    /// as with [`Self::publish`].
     pub fn publish_transactions(
         &self,
+        attempt: u32,
         transactions: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<(), PublishError> {
         for transaction in transactions {
-            let dropped = self.shared.outbox.push_transaction(transaction)?;
+            let dropped = self.shared.outbox.push_transaction(attempt, transaction)?;
             count(&self.shared.counters.outbox_dropped, dropped);
         }
         Ok(())

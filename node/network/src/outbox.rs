@@ -50,7 +50,8 @@ struct State {
     votes: VecDeque<Vec<u8>>,
     proposals: VecDeque<Vec<u8>>,
     urgent: VecDeque<Vec<u8>>,
-    transactions: VecDeque<Vec<u8>>,
+    /// Each with its attempt.
+    transactions: VecDeque<(u32, Vec<u8>)>,
     transactions_bytes: usize,
     is_closed: bool,
 }
@@ -92,7 +93,11 @@ impl Outbox {
     }
 
     /// Queues a transaction. Returns how many older ones made room.
-    pub(crate) fn push_transaction(&self, transaction: Vec<u8>) -> Result<u64, PublishError> {
+    pub(crate) fn push_transaction(
+        &self,
+        attempt: u32,
+        transaction: Vec<u8>,
+    ) -> Result<u64, PublishError> {
         let bytes = transaction.len();
         if bytes > TRANSACTION_BYTES_MAX {
             return Err(PublishError::TooLarge {
@@ -112,14 +117,14 @@ impl Outbox {
         while state.transactions.len() >= OUTBOX_TRANSACTIONS_MAX
             || state.transactions_bytes + bytes > OUTBOX_TRANSACTIONS_BYTES_MAX
         {
-            let Some(oldest) = state.transactions.pop_front() else {
+            let Some((_, oldest)) = state.transactions.pop_front() else {
                 break;
             };
             state.transactions_bytes -= oldest.len();
             dropped += 1;
         }
         state.transactions_bytes += bytes;
-        state.transactions.push_back(transaction);
+        state.transactions.push_back((attempt, transaction));
         drop(state);
         self.changed.notify_one();
         Ok(dropped)
@@ -152,26 +157,29 @@ impl Outbox {
         }
     }
 
-    /// Takes one batch of the oldest transactions.
+    /// Takes one batch of the oldest transactions, as far as they are of one attempt.
     pub(crate) fn pop_batch(&self) -> Option<Outgoing> {
         let mut state = self.state.lock();
+        let attempt = state.transactions.front()?.0;
         let mut batch: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
         while batch.len() < BATCH_TRANSACTIONS_MAX {
-            let Some(next) = state.transactions.front() else {
-                break;
+            let fits = |(of, next): &(u32, Vec<u8>)| {
+                *of == attempt && (batch.is_empty() || bytes + next.len() <= BATCH_BYTES_FULL)
             };
-            if !batch.is_empty() && bytes + next.len() > BATCH_BYTES_FULL {
+            if !state.transactions.front().is_some_and(fits) {
                 break;
             }
+            let Some((_, next)) = state.transactions.pop_front() else {
+                break;
+            };
             bytes += next.len();
             state.transactions_bytes -= next.len();
-            batch.extend(state.transactions.pop_front());
+            batch.push(next);
         }
         let topic = Topic::Transactions;
-        // Transactions are told apart by their content; a batch needs no attempt.
-        let data = frame(0, &batch.encode());
-        (!batch.is_empty()).then_some(Outgoing { topic, data })
+        let data = frame(attempt, &batch.encode());
+        Some(Outgoing { topic, data })
     }
 
     /// Takes nothing more.
@@ -197,7 +205,7 @@ mod tests {
     #[test]
     fn votes_overtake_what_was_queued_before() {
         let outbox = Outbox::default();
-        outbox.push_transaction(vec![1; 100]).unwrap();
+        outbox.push_transaction(0, vec![1; 100]).unwrap();
         outbox.push(Topic::Urgent, 0, b"bid").unwrap();
         outbox.push(Topic::Proposals, 0, b"block").unwrap();
         outbox.push(Topic::Votes, 7, b"vote").unwrap();
@@ -214,9 +222,9 @@ mod tests {
         let outbox = Outbox::default();
         let bytes = OUTBOX_TRANSACTIONS_BYTES_MAX / 32;
         for number in 0..32u8 {
-            assert_eq!(outbox.push_transaction(vec![number; bytes]), Ok(0));
+            assert_eq!(outbox.push_transaction(0, vec![number; bytes]), Ok(0));
         }
-        assert_eq!(outbox.push_transaction(vec![99; bytes]), Ok(1));
+        assert_eq!(outbox.push_transaction(0, vec![99; bytes]), Ok(1));
         let batch = outbox.pop_batch().unwrap();
         let (_, payload) = unframe(batch.data).unwrap();
         let transactions = Vec::<Vec<u8>>::decode(&mut &payload[..]).unwrap();
@@ -235,7 +243,7 @@ mod tests {
     fn batches_are_bounded_in_number_and_bytes() {
         let outbox = Outbox::default();
         for _ in 0..BATCH_TRANSACTIONS_MAX + 1 {
-            outbox.push_transaction(vec![1]).unwrap();
+            outbox.push_transaction(0, vec![1]).unwrap();
         }
         assert_eq!(outbox.batch_state(), BatchState::Full);
         let payload = |outgoing: Outgoing| unframe(outgoing.data).unwrap().1;
@@ -244,11 +252,34 @@ mod tests {
         assert_eq!(first.len(), BATCH_TRANSACTIONS_MAX);
         assert_eq!(outbox.batch_state(), BatchState::Filling);
         outbox
-            .push_transaction(vec![2; TRANSACTION_BYTES_MAX])
+            .push_transaction(0, vec![2; TRANSACTION_BYTES_MAX])
             .unwrap();
         assert_eq!(decode(payload(outbox.pop_batch().unwrap())).len(), 1);
         let largest = outbox.pop_batch().unwrap();
         assert!(largest.data.len() <= Topic::Transactions.bytes_max());
+        assert_eq!(outbox.batch_state(), BatchState::Empty);
+    }
+
+    #[test]
+    fn a_repetition_travels_under_an_attempt_of_its_own() {
+        let outbox = Outbox::default();
+        for (attempt, transaction) in [(0, 1), (0, 2), (7, 1), (0, 3)] {
+            outbox.push_transaction(attempt, vec![transaction]).unwrap();
+        }
+        let batches: Vec<_> = std::iter::from_fn(|| outbox.pop_batch())
+            .map(|batch| {
+                let (attempt, payload) = unframe(batch.data).unwrap();
+                (attempt, Vec::<Vec<u8>>::decode(&mut &payload[..]).unwrap())
+            })
+            .collect();
+        assert_eq!(
+            batches,
+            [
+                (0, vec![vec![1], vec![2]]),
+                (7, vec![vec![1]]),
+                (0, vec![vec![3]])
+            ]
+        );
         assert_eq!(outbox.batch_state(), BatchState::Empty);
     }
 
@@ -270,7 +301,10 @@ mod tests {
             outbox.push(Topic::Votes, 0, b"vote"),
             Err(PublishError::Ended)
         );
-        assert_eq!(outbox.push_transaction(vec![1]), Err(PublishError::Ended));
+        assert_eq!(
+            outbox.push_transaction(0, vec![1]),
+            Err(PublishError::Ended)
+        );
     }
 
     #[test]

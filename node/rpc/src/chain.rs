@@ -103,7 +103,7 @@ async fn heads(_: Params<'static>, pending: Pending, node: Arc<Node>) -> Subscri
         let header = node.chain.db().header(&hash)?;
         Ok(Start {
             number,
-            message: to_json(&header)?,
+            message: Some(to_json(&header)?),
         })
     };
     let tell = |head: &NewHead| to_json(&head.header).map(Some);

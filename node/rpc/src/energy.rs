@@ -258,7 +258,7 @@ async fn follow_steps(
         let summary = ask(node, "EnergyApi_step_summary", Step(number), Some(hash))?;
         Ok(Start {
             number,
-            message: to_json(&step_of(&header, hash, summary, Vec::new()))?,
+            message: Some(to_json(&step_of(&header, hash, summary, Vec::new()))?),
         })
     };
     news::follow(pending, node, Kind::Step, first, |head| {

@@ -1,7 +1,8 @@
 //! # JSON-RPC
 //!
 //! JSON-RPC 2.0 over HTTP and WebSocket on one port, in Substrate's methods and shapes, so that the clients
-//! written for Substrate chains work unmodified; and `energy_*` and `auction_*` for what they do not know (PROTOCOL 10).
+//! written for Substrate chains work unmodified; and `energy_*`, `auction_*`, `market_*`, `loyalty_*` and `grid_*` for what
+//! they do not know (PROTOCOL 10).
 //!
 //! ## Invariants
 //! - Work on the chain runs on a bounded number of threads of its own, never on those that serve connections.
@@ -28,6 +29,9 @@ mod corrections;
 mod energy;
 mod error;
 mod limits;
+mod market;
+mod market_json;
+mod market_news;
 mod methods;
 mod news;
 mod observe;

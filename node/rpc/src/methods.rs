@@ -23,6 +23,7 @@ use crate::{
     connection::Connection,
     error::{Answer, Fault},
     limits::Workers,
+    market_news::LastSkips,
     news::{Pending, Told},
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) submissions: Workers,
     /// What was told of the last block.
     pub(crate) told: Arc<Told>,
+    /// Which standing orders the last block left out.
+    pub(crate) skips: Arc<LastSkips>,
     /// Subscriptions that may still be opened, over all connections.
     pub(crate) subscriptions: Arc<Semaphore>,
     /// Whether unsafe methods may be called.

@@ -38,8 +38,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Start {
     /// The block the first message is about.
     pub(crate) number: u32,
-    /// The first message.
-    pub(crate) message: Box<RawValue>,
+    /// The first message, if there is anything to tell yet.
+    pub(crate) message: Option<Box<RawValue>>,
 }
 
 /// What a subscription tells of each block. Those of the same kind are told the same.
@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     Header,
     /// The step it closes.
     Step,
+    /// How the market of that step ended.
+    Clearing,
     /// What it wrote under the keys with this hash, or all it wrote.
     Storage(Option<Hash>),
     /// Nothing.
@@ -263,11 +265,29 @@ async fn tell_heads(
     heads: &mut broadcast::Receiver<Arc<NewHead>>,
     say: impl Fn(&NewHead) -> Answer<Option<Arc<RawValue>>>,
 ) -> Result<Infallible, End> {
-    subscriber.send(start.message).await?;
+    if let Some(message) = start.message {
+        subscriber.send(message).await?;
+    }
     loop {
-        let head = match subscriber.wait_for(heads.recv()).await? {
-            Ok(head) if head.header.number <= start.number => continue,
-            Ok(head) => head,
+        let head = next_head(subscriber, heads, start.number).await?;
+        match say(&head) {
+            Ok(None) => {}
+            Ok(Some(message)) => subscriber.send_shared(&message).await?,
+            Err(_) => return Err(Some("a block could not be told of".to_owned())),
+        }
+    }
+}
+
+/// Waits for the next block after the one of number `start`.
+pub(crate) async fn next_head(
+    subscriber: &mut Subscriber,
+    heads: &mut broadcast::Receiver<Arc<NewHead>>,
+    start: u32,
+) -> Result<Arc<NewHead>, End> {
+    loop {
+        match subscriber.wait_for(heads.recv()).await? {
+            Ok(head) if head.header.number <= start => {}
+            Ok(head) => return Ok(head),
             Err(RecvError::Closed) => return Err(Some("the node stops".to_owned())),
             Err(RecvError::Lagged(missed)) => {
                 return Err(Some(format!(
@@ -275,11 +295,6 @@ async fn tell_heads(
                      fetch them with chain_getBlock"
                 )));
             }
-        };
-        match say(&head) {
-            Ok(None) => {}
-            Ok(Some(message)) => subscriber.send_shared(&message).await?,
-            Err(_) => return Err(Some("a block could not be told of".to_owned())),
         }
     }
 }
@@ -319,7 +334,7 @@ mod tests {
                 let message = to_json(&10).expect("a number is JSON");
                 let start = Start {
                     number: 10,
-                    message,
+                    message: Some(message),
                 };
                 let say = |head: &NewHead| {
                     to_json(&head.header.number).map(|number| Some(Arc::from(number)))

@@ -36,6 +36,7 @@ use crate::{
     connection::{Connection, Counted, Ledger},
     energy,
     limits::Workers,
+    market,
     methods::{Methods, Node, Registered},
     observe::Observation,
     origin::OriginLayer,
@@ -140,6 +141,7 @@ pub async fn start_with(
             config.max_answer_time,
         ),
         told: Arc::default(),
+        skips: Arc::default(),
         subscriptions: Arc::new(Semaphore::new(usize_of(config.max_subscriptions))),
         is_unsafe_allowed: config.is_unsafe_allowed(),
         keep_alive: config.keep_alive,
@@ -201,7 +203,8 @@ fn register_all(methods: &mut Methods, node: &Node) -> Result<(), RegisterMethod
     chain_spec::register(methods)?;
     transaction::register(methods)?;
     energy::register(methods)?;
-    auction::register(methods)
+    auction::register(methods)?;
+    market::register(methods)
 }
 
 fn server_config(config: &RpcConfig) -> ServerConfig {
@@ -414,6 +417,8 @@ where
                 FAILED if connection.has_sent_too_much() => {
                     response = http::response::too_large(bytes_max);
                 }
+                // It takes a body that cannot be read to its end for its own failure, and fails at nothing else.
+                FAILED => response = http::response::malformed(),
                 _ => {}
             }
             connection.answered();

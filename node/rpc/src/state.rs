@@ -130,7 +130,7 @@ async fn follow_runtime_version(
         let version: RuntimeVersion = node.chain.executor().call(&state, "Core_version", ())?;
         Ok(Start {
             number,
-            message: to_json(&version)?,
+            message: Some(to_json(&version)?),
         })
     };
     news::follow(pending, node, Kind::Nothing, first, |_| Ok(None)).await
@@ -294,7 +294,7 @@ async fn follow_storage(
             let (number, hash) = node.chain.best();
             Ok(Start {
                 number,
-                message: to_json(&values_at(node, keys, hash)?)?,
+                message: Some(to_json(&values_at(node, keys, hash)?)?),
             })
         }
     };

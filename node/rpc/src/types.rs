@@ -269,16 +269,15 @@ pub(crate) struct MemberJson {
 /// What an account had in a month.
 #[derive(Serialize)]
 pub(crate) struct MonthJson {
-    month: String,
+    month: MonthName,
     #[serde(flatten)]
     total: MonthTotal,
 }
 
 impl From<(Month, MonthTotal)> for MonthJson {
     fn from((month, total): (Month, MonthTotal)) -> Self {
-        let (year, month) = month.year_and_month();
         Self {
-            month: format!("{year:04}-{month:02}"),
+            month: MonthName(month),
             total,
         }
     }
@@ -468,8 +467,28 @@ pub(crate) struct StepRun {
     pub(crate) rest: Wh,
 }
 
+/// An amount of coins or money, or a price: its decimal digits as a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decimal<T>(pub(crate) T);
+
+impl<T: std::fmt::Display> Serialize for Decimal<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A month, like `2026-07`.
+pub(crate) struct MonthName(pub(crate) Month);
+
+impl Serialize for MonthName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (year, month) = self.0.year_and_month();
+        serializer.collect_str(&format_args!("{year:04}-{month:02}"))
+    }
+}
+
 /// A signed number: a JSON number when it fits into 64 bits, its decimal digits as a string otherwise.
-struct SignedNumber(i128);
+pub(crate) struct SignedNumber(pub(crate) i128);
 
 impl Serialize for SignedNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

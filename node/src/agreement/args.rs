@@ -26,7 +26,8 @@ pub struct NetworkArgs {
     /// repeated
     #[arg(long, value_name = "ADDRESS")]
     listen_addr: Vec<Multiaddr>,
-    /// Nodes to connect to and to stay connected to, like /dns/node.example/tcp/30333/p2p/12D3KooW…
+    /// Nodes to connect to and to stay connected to, like /dns/node.example/tcp/30333/p2p/12D3KooW… [default: the chain
+    /// spec's bootNodes]
     #[arg(long, value_name = "ADDRESS", num_args = 1..)]
     bootnodes: Vec<StaticPeer>,
     /// Full nodes that are let in though they are no validators, as peer ids, or as addresses if they are to be connected to
@@ -76,12 +77,27 @@ pub struct NetworkSetup {
 }
 
 impl NetworkArgs {
-    /// Returns the configuration for a chain.
-    pub fn setup(&self, folder: &ChainFolder, genesis: Hash) -> Result<NetworkSetup> {
-        let mut config = NetworkConfig::new(self.node_key(folder)?, genesis);
+    /// Returns the configuration for a chain. `boot_nodes` are those that its spec names: this node may be among them, and
+    /// they do not count when the operator names others.
+    pub fn setup(
+        &self,
+        folder: &ChainFolder,
+        genesis: Hash,
+        boot_nodes: &[StaticPeer],
+    ) -> Result<NetworkSetup> {
+        let node_key = self.node_key(folder)?;
+        let own = NodeKey::from_seed(&node_key).peer_id();
+        let mut config = NetworkConfig::new(node_key, genesis);
         config.agent = format!("commonwatt/{}", env!("CARGO_PKG_VERSION"));
         config.mdns = self.mdns;
-        config.static_peers = self.bootnodes.clone();
+        config.static_peers = match self.bootnodes.is_empty() {
+            true => {
+                let others = boot_nodes.iter();
+                let others = others.filter(|peer| peer.id.to_string() != own);
+                others.cloned().collect()
+            }
+            false => self.bootnodes.clone(),
+        };
         for reserved in &self.reserved_nodes {
             match reserved {
                 ReservedNode::Peer(id) => config.full_nodes.push(*id),
@@ -161,7 +177,7 @@ mod tests {
         let folder = ChainFolder::create(base.path(), "a").unwrap();
         let line = ["node"].iter().chain(words);
         let line = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
-        line.network.setup(&folder, Hash::zero()).unwrap()
+        line.network.setup(&folder, Hash::zero(), &[]).unwrap()
     }
 
     #[test]
@@ -179,6 +195,37 @@ mod tests {
         assert_eq!(reserved.config.static_peers.len(), 1);
         let listening = setup(&["--listen-addr", "/ip4/127.0.0.1/tcp/0"]);
         assert_eq!(listening.config.listen.len(), 1);
+    }
+
+    #[test]
+    fn the_boot_nodes_of_the_spec_count_unless_the_operator_names_others() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = ChainFolder::create(base.path(), "a").unwrap();
+        let peers = |words: &[&str], of_spec: &[StaticPeer]| {
+            let line = ["node"].iter().chain(words);
+            let line = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
+            let setup = line.network.setup(&folder, Hash::zero(), of_spec).unwrap();
+            setup.config.static_peers
+        };
+        let address = |id: &str| format!("/ip4/192.0.2.7/tcp/30333/p2p/{id}");
+        let other: StaticPeer = address(ID).parse().unwrap();
+        let only = vec![other.clone()];
+        assert_eq!(peers(&[], &only), only);
+        // A node that its own spec names does not dial itself.
+        let seed = Line::try_parse_from(["node"])
+            .unwrap()
+            .network
+            .node_key(&folder)
+            .unwrap();
+        let own: StaticPeer = address(&NodeKey::from_seed(&seed).peer_id())
+            .parse()
+            .unwrap();
+        assert_eq!(peers(&[], &[own.clone(), other.clone()]), only);
+        let named = address("12D3KooWJarK9B2vrRa9A3BKsb45ND9TA1hWCpRbMekU81pNq9g9");
+        assert_eq!(
+            peers(&["--bootnodes", &named], &[own, other]),
+            [named.parse().unwrap()]
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod args;
 mod doorkeeper;
 mod driver;
+mod early;
 mod proposals;
 mod pump;
 
@@ -30,7 +31,9 @@ use commonwatt_chain::{Chain, Pooled, SessionSigner};
 use commonwatt_consensus::wal::FileLog;
 use commonwatt_engine::{Engine, EngineConfig};
 use commonwatt_metrics::AgreementFigures;
-use commonwatt_network::{EventReceiver, Network, NetworkConfig, NetworkHandle, StartError};
+use commonwatt_network::{
+    EventReceiver, Network, NetworkConfig, NetworkHandle, StartError, StaticPeer,
+};
 use commonwatt_primitives::StepTiming;
 use commonwatt_rpc::PeerInfo;
 use tokio::{
@@ -58,6 +61,8 @@ use pump::{EVENTS_MAX, Pump, Told, publish};
 pub struct LinkConfig {
     /// How it is on the network.
     pub network: NetworkArgs,
+    /// Whom the chain spec names to connect to, unless the operator names others.
+    pub boot_nodes: Vec<StaticPeer>,
     /// The first height it votes at, if the operator says so.
     pub votes_from: Option<u32>,
 }
@@ -93,7 +98,8 @@ impl Link {
         keys: Option<Arc<dyn SessionSigner>>,
         config: &LinkConfig,
     ) -> Result<Self> {
-        let setup = config.network.setup(folder, chain.genesis_hash())?;
+        let network = &config.network;
+        let setup = network.setup(folder, chain.genesis_hash(), &config.boot_nodes)?;
         let named = &setup.config;
         let named = named.static_peers.iter().map(|peer| peer.id);
         let named = named.chain(setup.config.full_nodes.iter().copied());
@@ -169,7 +175,12 @@ impl Link {
         let accepted = chain.subscribe_accepted();
         tasks.spawn(
             "passing transactions on",
-            pass_on(accepted, network.clone(), tasks.stop().clone()),
+            pass_on(
+                accepted,
+                chain.clone(),
+                network.clone(),
+                tasks.stop().clone(),
+            ),
         );
         let follow = follow_chain(chain, network.clone(), doorkeeper, tasks.stop().clone());
         tasks.spawn("knowing the validators", follow);
@@ -255,9 +266,11 @@ impl Member {
     }
 }
 
-/// Passes on what this node's own clients bring.
+/// Passes on what this node's own clients bring. What one brings again, since others have lost it, is a message of its own
+/// after each block.
 async fn pass_on(
     mut accepted: broadcast::Receiver<Pooled>,
+    chain: Arc<Chain>,
     network: NetworkHandle,
     stop: Stop,
 ) -> Result<()> {
@@ -267,7 +280,7 @@ async fn pass_on(
             pooled = accepted.recv() => pooled,
         };
         match pooled {
-            Ok(pooled) => publish(&network, 0, [pooled]),
+            Ok(pooled) => publish(&network, chain.best().0, [pooled]),
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "transactions came faster than they are passed on");
             }

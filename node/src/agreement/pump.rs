@@ -20,10 +20,11 @@ use commonwatt_network::{
 };
 use commonwatt_runtime::Hash;
 use commonwatt_txpool::{PoolError, Refusal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast::error::RecvError, mpsc};
 
 use super::{
     doorkeeper::Doorkeeper,
+    early::EarlyBids,
     proposals::{RecentBlocks, WireProposal, reassemble},
 };
 use crate::stop::Stop;
@@ -74,7 +75,9 @@ impl Pump {
     /// Runs until asked to stop.
     pub async fn run(self, mut events: EventReceiver, stop: Stop) -> Result<()> {
         let (batches, waiting) = mpsc::channel(BATCHES_MAX);
-        let intake = tokio::spawn(take_in(self.chain.clone(), self.network.clone(), waiting));
+        let early = EarlyBids::new(&self.chain)?;
+        let intake = take_in(self.chain.clone(), self.network.clone(), waiting, early);
+        let intake = tokio::spawn(intake);
         let pump = PumpTask {
             reassemblies: Arc::new(Semaphore::new(REASSEMBLIES_MAX)),
             answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
@@ -285,7 +288,7 @@ pub fn publish(
         let bytes = pooled.extrinsic.to_vec();
         let published = match pooled.lane {
             commonwatt_txpool::Lane::Evidence => network.publish(Topic::Urgent, attempt, &bytes),
-            _ => network.publish_transactions([bytes]),
+            _ => network.publish_transactions(attempt, [bytes]),
         };
         if let Err(error) = published {
             tracing::debug!(%error, hash = ?pooled.hash, "a transaction was not passed on");
@@ -293,20 +296,57 @@ pub fn publish(
     }
 }
 
-/// Takes transactions of others into the pool, batch after batch.
+/// Takes transactions of others into the pool, batch after batch, and bids that came early after their block's parent.
 async fn take_in(
     chain: Arc<Chain>,
     network: NetworkHandle,
     mut batches: mpsc::Receiver<TransactionBatch>,
+    mut early: EarlyBids,
 ) {
-    while let Some(TransactionBatch { id, transactions }) = batches.recv().await {
-        let pool = chain.clone();
-        let taken = tokio::task::spawn_blocking(move || pool.submit_passed_on(transactions));
-        let verdict = taken
-            .await
-            .map_or(Verdict::Ignore, |results| verdict_of(&results));
-        network.report(&id, verdict);
+    let mut heads = chain.subscribe_heads();
+    // The pool is told of a block before the block is announced.
+    let mut best = chain.best().0;
+    loop {
+        tokio::select! {
+            batch = batches.recv() => {
+                let Some(TransactionBatch { id, mut transactions }) = batch else {
+                    return;
+                };
+                if id.topic == Topic::Urgent {
+                    transactions.retain(|bid| !early.keep(bid, best));
+                }
+                // What is kept is passed on when the pool has taken it.
+                let results = submit(&chain, transactions).await;
+                network.report(&id, verdict_of(&results));
+            }
+            head = heads.recv() => {
+                best = match head {
+                    Ok(head) => head.header.number,
+                    Err(RecvError::Lagged(_)) => best,
+                    Err(RecvError::Closed) => return,
+                };
+                let due = early.take_due(best);
+                if due.is_empty() {
+                    continue;
+                }
+                tracing::debug!(bids = due.len(), best, "bids that came early are due");
+                let taken = submit(&chain, due).await.into_iter().flatten();
+                let pooled: Vec<_> = taken.filter_map(|hash| chain.find_pooled(&hash)).collect();
+                publish(&network, best, pooled);
+            }
+        }
     }
+}
+
+/// Hands what others passed on to the pool; nothing comes back when nothing was handed over.
+async fn submit(chain: &Arc<Chain>, transactions: Vec<Vec<u8>>) -> Vec<Result<Hash, PoolError>> {
+    if transactions.is_empty() {
+        return Vec::new();
+    }
+    let pool = chain.clone();
+    let taken = tokio::task::spawn_blocking(move || pool.submit_passed_on(transactions));
+    // A panic there is logged, and says nothing about who passed them on.
+    taken.await.unwrap_or_default()
 }
 
 /// A batch is passed on when one of it is new here and none can only come from somebody dishonest. That one is refused says

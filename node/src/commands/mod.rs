@@ -1,4 +1,4 @@
-//! What is done without a running node: what an operator does to one that is stopped, and offline tools.
+//! What an operator does to a stopped node, what it asks of a running one, and offline tools.
 
 mod chain_info;
 mod check_block;
@@ -8,6 +8,7 @@ mod import_blocks;
 mod init;
 mod purge_chain;
 mod revert;
+mod validators;
 
 pub use chain_info::ChainInfo;
 pub use check_block::CheckBlock;
@@ -17,6 +18,7 @@ pub use import_blocks::ImportBlocks;
 pub use init::Init;
 pub use purge_chain::PurgeChain;
 pub use revert::Revert;
+pub use validators::Validators;
 
 use anyhow::{Result, anyhow};
 use commonwatt_storage::{ChainDb, OpenError};

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use commonwatt_primitives::Wh;
 use commonwatt_runtime::Hash;
 use serde::Serialize;
 
-use crate::report::grouped;
+use super::book::MarketFacts;
+use crate::report::{energy, grouped};
 
 /// Blocks a node may be behind the best one without a word: the news is on its way.
 const BEHIND_MAX: u32 = 2;
@@ -100,6 +102,8 @@ pub struct Status {
     pub step_ends_in_ms: u64,
     /// Blocks that came late, since the network was started.
     pub late_blocks: u32,
+    /// How the last market that had orders ended, since the network was started.
+    pub market: Option<MarketFacts>,
     /// What two nodes disagree about.
     pub contradiction: Option<String>,
     /// What is wrong, in words; empty when nothing is.
@@ -192,6 +196,9 @@ impl Status {
                 line.push_str(" late");
             }
         }
+        if let Some(market) = &self.market {
+            let _ = write!(line, "  {}", describe_market(market));
+        }
         let peers: Vec<_> = self
             .nodes
             .iter()
@@ -231,10 +238,13 @@ impl Status {
             }
         }
         let seconds = self.step_ends_in_ms as f64 / 1_000.0;
+        let market = self.market.as_ref().map_or_else(String::new, |market| {
+            format!("; {}", describe_market(market))
+        });
         let mut lines = vec![match self.step {
             0 => format!("the first step begins in {seconds:.1} s"),
             step => format!(
-                "step {step} closes in {seconds:.1} s; {} blocks came late",
+                "step {step} closes in {seconds:.1} s; {} blocks came late{market}",
                 grouped(self.late_blocks.into())
             ),
         }];
@@ -293,6 +303,23 @@ impl NodeStatus {
     }
 }
 
+fn describe_market(market: &MarketFacts) -> String {
+    let MarketFacts {
+        step,
+        volume_wh,
+        price,
+        unit_wh,
+    } = market;
+    match price {
+        None => format!("market {step}: nothing traded"),
+        Some(price) => format!(
+            "market {step}: {} at {price} for {}",
+            energy(Wh(*volume_wh)),
+            energy(Wh(*unit_wh))
+        ),
+    }
+}
+
 fn dash() -> String {
     "-".to_owned()
 }
@@ -340,6 +367,7 @@ mod tests {
             step: 10,
             step_ends_in_ms: 1_500,
             late_blocks: 0,
+            market: None,
             contradiction: None,
             troubles: Vec::new(),
             nodes: (1..)
@@ -389,6 +417,27 @@ mod tests {
                 .to_line()
                 .ends_with("node1 is down; node2 does not answer")
         );
+    }
+
+    #[test]
+    fn the_last_market_is_said() {
+        let mut status = status([9, 9, 9]);
+        status.market = Some(MarketFacts {
+            step: 9,
+            volume_wh: 1_230,
+            price: Some("5".into()),
+            unit_wh: 10,
+        });
+        let said = "market 9: 1 230 Wh at 5 for 10 Wh";
+        assert!(status.to_line().contains(said), "{}", status.to_line());
+        let table = status.to_table(1_000);
+        let first = table.lines().next().unwrap();
+        assert!(first.ends_with(&format!("late; {said}")), "{first}");
+        if let Some(market) = &mut status.market {
+            market.price = None;
+        }
+        let line = status.to_line();
+        assert!(line.contains("market 9: nothing traded"), "{line}");
     }
 
     #[test]

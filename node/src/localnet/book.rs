@@ -6,7 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use commonwatt_primitives::Wh;
 use commonwatt_runtime::Hash;
+use pallet_double_auction::{HistoryEntry, StepOutcome};
+use serde::Serialize;
+
+use crate::traders::policy::price_in_words;
 
 /// Blocks whose hashes are kept; who lags further behind is not compared there.
 const BLOCKS_KEPT_MAX: usize = 8 * 1024;
@@ -29,6 +34,40 @@ pub struct BlockFacts {
     pub bidders: Vec<String>,
     /// Who would have had the turn before the author.
     pub missed: Vec<String>,
+    /// How the market of its step ended; `None` when nobody had an order.
+    pub market: Option<MarketFacts>,
+}
+
+/// How the market of a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MarketFacts {
+    /// The step.
+    pub step: u32,
+    /// What was traded.
+    pub volume_wh: u64,
+    /// At which price for a unit, in words; `None` when nothing was traded.
+    pub price: Option<String>,
+    /// The trading unit.
+    pub unit_wh: u64,
+}
+
+impl MarketFacts {
+    /// Returns what is told of a step's market.
+    pub fn new(entry: &HistoryEntry, unit: Wh) -> Self {
+        let (volume, price) = match &entry.outcome {
+            StepOutcome::Cleared(record) if record.totals.volume > 0 => {
+                (record.totals.volume, Some(price_in_words(record)))
+            }
+            StepOutcome::Cleared(_) | StepOutcome::Void(_) => (0, None),
+        };
+        Self {
+            step: entry.step.0,
+            volume_wh: volume.saturating_mul(unit.0),
+            price,
+            unit_wh: unit.0,
+        }
+    }
 }
 
 /// What became of a validator's bids and turns.
@@ -131,6 +170,13 @@ impl Book {
         }
     }
 
+    /// Returns how the last market that had orders ended, among the blocks that are known.
+    pub fn last_market(&self) -> Option<MarketFacts> {
+        let newest = self.entries.values().rev();
+        let mut markets = newest.filter_map(|entry| entry.facts.as_ref()?.market.clone());
+        markets.next()
+    }
+
     /// Returns what is known of a node's block.
     pub fn facts(&self, height: u32, hash: Hash) -> Option<&BlockFacts> {
         let entry = self.entries.get(&height)?;
@@ -169,6 +215,16 @@ mod tests {
             is_late: true,
             bidders: vec!["a".into(), "b".into()],
             missed: vec!["a".into()],
+            market: None,
+        }
+    }
+
+    fn market(step: u32, volume_wh: u64) -> MarketFacts {
+        MarketFacts {
+            step,
+            volume_wh,
+            price: Some("5".into()),
+            unit_wh: 10,
         }
     }
 
@@ -213,6 +269,34 @@ mod tests {
         assert_eq!(book.late(), 1);
         assert_eq!(book.facts(7, hash(1)), Some(&facts("b")));
         assert_eq!(book.facts(7, hash(2)), None);
+    }
+
+    #[test]
+    fn the_last_market_is_that_of_the_newest_block_with_orders() {
+        let mut book = Book::default();
+        assert_eq!(book.last_market(), None);
+        for (height, volume_wh) in [(8, Some(120)), (7, Some(90)), (9, None)] {
+            book.note_block(0, height, hash(1));
+            let facts = BlockFacts {
+                market: volume_wh.map(|volume_wh| market(height, volume_wh)),
+                ..facts("b")
+            };
+            book.note_facts(height, hash(1), facts);
+        }
+        assert_eq!(book.last_market(), Some(market(8, 120)));
+    }
+
+    #[test]
+    fn a_market_without_trade_or_that_was_void_has_no_price() {
+        use commonwatt_primitives::Step;
+        use pallet_double_auction::VoidReason;
+
+        let entry = HistoryEntry {
+            step: Step(7),
+            outcome: StepOutcome::Void(VoidReason::Late),
+        };
+        let facts = MarketFacts::new(&entry, Wh(10));
+        assert_eq!((facts.step, facts.volume_wh, facts.price), (7, 0, None));
     }
 
     #[test]

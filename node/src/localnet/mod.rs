@@ -1,10 +1,10 @@
 //! `commonwatt localnet`: a whole network on one machine, each node a process of its own.
 //!
 //! This process makes no blocks. It sets the network up, runs this program once for each node, passes the demo
-//! community's readings to all of them, and compares what they say. A node that dies is started again; Ctrl-C ends all.
+//! community's readings and orders to all of them, and compares what they say. A node that dies is started again; Ctrl-C ends all.
 //!
 //! ## Not here
-//! How a node runs: `run.rs`. What meters report: `gateway.rs`.
+//! How a node runs: `run.rs`. What meters report: `gateway.rs`. What members order: `traders.rs`.
 
 mod board;
 mod book;
@@ -52,6 +52,7 @@ use crate::{
     signals::Signals,
     stop::{Stop, now_ms},
     threads,
+    traders::{self, Trading},
 };
 
 /// How often the table at a terminal is drawn anew, and programs get a line.
@@ -96,9 +97,12 @@ pub struct LocalnetCommand {
     /// What each validator bids for each height: off, share=5% of its free voting tokens, or amount=N of them
     #[arg(long, value_name = "POLICY", default_value = "share=5%")]
     bid: BidPolicy,
-    /// Let no meters report
+    /// Let no meters report, and nobody trade
     #[arg(long)]
     no_meters: bool,
+    /// Let the members trade: each places an order for every step, by a simple policy (docs/trading.md)
+    #[arg(long, value_enum, default_value_t, value_name = "on|off")]
+    trade: Trading,
     /// Leave a node down that dies
     #[arg(long)]
     no_restart: bool,
@@ -211,12 +215,20 @@ impl LocalnetCommand {
         let mut meters = JoinSet::new();
         if !self.no_meters {
             let urls: Vec<_> = network.nodes.iter().map(rpc_url).collect();
-            let tell: Tell = Arc::new(move |url, text| {
-                // Nobody listens any more once the network ends.
-                let _ = notes.send(format!("meters at {url}: {text}"));
-            });
-            for gateway in gateway::spread(&urls, community, &tell)? {
+            let tell = |who: &'static str| -> Tell {
+                let notes = notes.clone();
+                Arc::new(move |url, text| {
+                    // Nobody listens any more once the network ends.
+                    let _ = notes.send(format!("{who} at {url}: {text}"));
+                })
+            };
+            for gateway in gateway::spread(&urls, community, &tell("meters"))? {
                 meters.spawn(gateway.run(stop.clone()));
+            }
+            if self.trade == Trading::On {
+                for post in traders::spread(&urls, community, &tell("members"))? {
+                    meters.spawn(post.run(stop.clone()));
+                }
             }
         }
 
@@ -388,6 +400,7 @@ impl Running {
             step: step.0,
             step_ends_in_ms: timing.closes_at_ms(step).saturating_sub(time_ms),
             late_blocks: book.late(),
+            market: book.last_market(),
             contradiction: book
                 .contradiction()
                 .map(|contradiction| describe(contradiction, network)),

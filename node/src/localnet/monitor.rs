@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail};
 use codec::Decode;
 use commonwatt_consensus::Certificate;
+use commonwatt_primitives::Step;
 use commonwatt_runtime::Hash;
 use jsonrpsee::{core::client::ClientT, rpc_params};
 use jsonrpsee_ws_client::{WsClient, WsClientBuilder};
+use pallet_double_auction::{HistoryEntry, MarketContract};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::{
@@ -18,10 +20,11 @@ use tokio::{
 };
 
 use super::{
-    book::{BlockFacts, Book, Contradiction},
+    book::{BlockFacts, Book, Contradiction, MarketFacts},
     plan::PlannedNode,
     process::{Phase, reaches},
 };
+use crate::traders::ask_runtime;
 
 /// How often a node is asked.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -132,6 +135,7 @@ impl Auction {
             is_late: outcome.is_late,
             bidders,
             missed,
+            market: None,
         })
     }
 }
@@ -233,9 +237,25 @@ async fn ask_facts(client: &WsClient, height: u32, hash: Hash) -> Result<BlockFa
     let auction: Option<Auction> = client
         .request("auction_auction", rpc_params![height, hash])
         .await?;
-    auction
+    let facts = auction
         .and_then(|auction| auction.into_facts(round))
-        .ok_or_else(|| anyhow!("the node does not tell the outcome of auction {height}"))
+        .ok_or_else(|| anyhow!("the node does not tell the outcome of auction {height}"))?;
+    Ok(BlockFacts {
+        market: ask_market(client, height, hash).await?,
+        ..facts
+    })
+}
+
+/// Returns how the market of a block's step ended; `None` when nobody had an order.
+async fn ask_market(client: &WsClient, height: u32, hash: Hash) -> Result<Option<MarketFacts>> {
+    let question = (Step(height), 1u32);
+    let history: Vec<HistoryEntry> =
+        ask_runtime(client, "MarketApi_history", question, Some(hash)).await?;
+    let Some(entry) = history.first() else {
+        return Ok(None);
+    };
+    let contract: MarketContract = ask_runtime(client, "MarketApi_market", (), Some(hash)).await?;
+    Ok(Some(MarketFacts::new(entry, contract.unit)))
 }
 
 /// Returns how many transactions the pool holds, by the node's metrics.

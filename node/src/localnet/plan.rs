@@ -200,7 +200,8 @@ pub struct Network {
 fn validator_path(number: u16) -> String {
     DEVELOPERS
         .get(usize::from(number.saturating_sub(1)))
-        .map_or_else(|| format!("Validator//{number}"), |name| (*name).to_owned())
+        // Not a path of two: secrets read a number that stands alone as one, and not as its digits.
+        .map_or_else(|| format!("Validator{number}"), |name| (*name).to_owned())
 }
 
 fn account_of(validator: &str) -> AccountId {
@@ -518,6 +519,7 @@ pub fn log_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use commonwatt_keystore::Scheme;
     use std::collections::BTreeSet;
 
     fn plan() -> Plan {
@@ -600,6 +602,30 @@ mod tests {
                 .unwrap();
             let of_spec = &network.spec.genesis.validators[usize::from(number) - 1];
             assert_eq!(node.account().as_ref(), Some(&of_spec.account));
+        }
+    }
+
+    #[test]
+    fn the_secrets_of_many_validators_are_those_that_the_chain_knows() {
+        let base = tempfile::tempdir().unwrap();
+        let mut many = plan();
+        many.validators = Some(8);
+        let network = set_up(&many, base.path()).unwrap();
+        for (node, of_spec) in network.nodes.iter().zip(&network.spec.genesis.validators) {
+            let secret = fs::read(node.folder.join("account")).unwrap();
+            let pair = SecretUri::from_file_content(&secret)
+                .unwrap()
+                .to_pair(Scheme::Ed25519)
+                .unwrap();
+            assert_eq!(
+                AccountId::new(pair.public()),
+                of_spec.account,
+                "{}",
+                node.name
+            );
+            let chain = ChainFolder::create(&node.folder, CHAIN_ID).unwrap();
+            let keystore = Keystore::open(chain.keystore(), None).unwrap();
+            keystore.session_pair(&of_spec.keys).unwrap();
         }
     }
 

@@ -9,10 +9,9 @@ use commonwatt_primitives::{
 use frame_support::traits::{Get, fungible::InspectHold};
 
 use crate::{
-    BookedOrder, Books, CancelledMatches, ClearingInfo, ClearingRecord, Config, CurveLevel,
-    HistoryEntry, HoldReason, MarketContract, MemberOrders, MonthEntry, MonthTotals, MonthTrade,
-    OrderBook, OrderInfo, OrderStatus, Outcomes, Pallet, STEPS_AHEAD_MAX, Standing, StepOutcome,
-    Terms, Trades, Unit,
+    Books, CancelledMatches, ClearingInfo, ClearingRecord, Config, CurveLevel, HistoryEntry,
+    HoldReason, MarketContract, MemberOrders, MonthEntry, MonthTotals, MonthTrade, OrderBook,
+    OrderInfo, Outcomes, Pallet, STEPS_AHEAD_MAX, Standing, StepOutcome, Terms, Trades, Unit,
     settlement::{Participant, Sequence},
     types::energy_of,
 };
@@ -53,9 +52,13 @@ impl<T: Config> Pallet<T> {
 
     /// Returns what the market is.
     pub fn contract() -> MarketContract {
+        let now = T::Clock::current_step();
+        let mut terms = Terms::<T>::get().into_inner();
+        let began = terms.partition_point(|terms| terms.effective_from <= now);
+        terms.drain(..began.saturating_sub(1));
         MarketContract {
             unit: Unit::<T>::get(),
-            terms: Terms::<T>::get().into_inner(),
+            terms,
             steps_ahead: STEPS_AHEAD_MAX,
             orders_max: T::MaxOrders::get(),
             standing_max: T::MaxStanding::get(),
@@ -67,29 +70,33 @@ impl<T: Config> Pallet<T> {
         Unit::<T>::get()
     }
 
-    /// Returns the book of a step to come or of a kept one.
+    /// Returns the book of a step to come or of a kept one: at most `count` orders from the `start`-th on, and at most
+    /// [`ORDERS_PER_ANSWER_MAX`].
     ///
     /// In `continuous`, what orders matched so far stands in [`Self::matched`].
-    pub fn order_book(step: Step) -> OrderBook<T::AccountId> {
-        let most = usize::try_from(ORDERS_PER_ANSWER_MAX).unwrap_or(usize::MAX);
+    pub fn order_book(step: Step, start: u32, count: u32) -> OrderBook<T::AccountId> {
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let outcome = Outcomes::<T>::get(step);
-        let mut orders: Vec<_> = Self::participants(step)
-            .into_iter()
+        let members = Self::participants(step);
+        let total = members.iter().fold(0_usize, |total, member| {
+            total.saturating_add(member.book.orders.len())
+        });
+        let orders = members
+            .iter()
             .flat_map(|Participant { who, book }| {
-                let orders = book.orders.into_iter();
-                orders.map(move |order| order_info(step, outcome, &who, &order))
+                let infos = move |order| OrderInfo::new(step, outcome, who, order);
+                book.orders.iter().map(infos)
             })
-            .take(most.saturating_add(1))
+            .skip(size(start))
+            .take(size(count.min(ORDERS_PER_ANSWER_MAX)))
             .collect();
-        let is_cut = orders.len() > most;
-        orders.truncate(most);
         OrderBook {
             step,
             unit: Unit::<T>::get(),
             mechanism: Self::recorded(step)
                 .map_or_else(|| Self::mechanism_at(step), |record| record.mechanism),
             orders,
-            is_cut,
+            total: u32::try_from(total).unwrap_or(u32::MAX),
         }
     }
 
@@ -211,7 +218,7 @@ impl<T: Config> Pallet<T> {
             let outcome = Outcomes::<T>::get(step);
             let infos = book.orders.iter();
             infos
-                .map(|order| order_info(step, outcome, who, order))
+                .map(|order| OrderInfo::new(step, outcome, who, order))
                 .collect()
         };
         let open = now.saturating_add(1)..=now.saturating_add(STEPS_AHEAD_MAX);
@@ -292,33 +299,5 @@ impl<T: Config> Sales<T::AccountId> for Pallet<T> {
                 })
             })
             .collect()
-    }
-}
-
-fn order_info<AccountId: Clone>(
-    step: Step,
-    outcome: Option<StepOutcome>,
-    owner: &AccountId,
-    order: &BookedOrder,
-) -> OrderInfo<AccountId> {
-    let status = match (outcome, order.withdrawn) {
-        (Some(StepOutcome::Void(_)), _) => OrderStatus::Expired,
-        (Some(StepOutcome::Cleared(_)), _) => OrderStatus::Cleared,
-        (None, Some(_)) => OrderStatus::Withdrawn,
-        (None, None) => OrderStatus::Open,
-    };
-    OrderInfo {
-        id: order.origin.id(step),
-        step,
-        owner: owner.clone(),
-        side: order.side,
-        limit: order.limit,
-        units: order.units,
-        cap: order.cap,
-        arrival: order.arrival,
-        status,
-        offered: order.offered,
-        traded: order.traded,
-        coins: order.coins,
     }
 }

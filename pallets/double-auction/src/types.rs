@@ -1,6 +1,8 @@
 //! What the market of a step is made of, stored and answered.
 
 use alloc::vec::Vec;
+use core::fmt;
+
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use commonwatt_clearing::{Breakeven, CancelledUnits, Mechanism, Quote, Side, Totals, Trade};
 use commonwatt_primitives::{BlockNumber, Bps, Coin, Hash, Month, Ppm, Price, Step, Wh};
@@ -80,6 +82,28 @@ impl OrderId {
             *to = from;
         }
         Hash::from(bytes)
+    }
+
+    /// Returns the order that an id of the clearing names.
+    pub fn from_hash(hash: Hash) -> Self {
+        let number = |at: usize| {
+            let bytes = hash.as_bytes().iter().skip(at).take(4);
+            bytes.fold(0_u32, |number, byte| (number << 8) | u32::from(*byte))
+        };
+        Self {
+            step: Step(number(0)),
+            number: number(4),
+        }
+    }
+}
+
+/// As people write it: `1234-0` for the first order of step 1234, `standing-0` for a standing one.
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_standing() {
+            true => write!(f, "standing-{}", self.number),
+            false => write!(f, "{}-{}", self.step.0, self.number),
+        }
     }
 }
 
@@ -616,6 +640,37 @@ pub struct OrderInfo<AccountId> {
     pub coins: Coin,
 }
 
+impl<AccountId: Clone> OrderInfo<AccountId> {
+    /// Tells of an order in the book of a step, and how the step ended, if it did.
+    pub fn new(
+        step: Step,
+        outcome: Option<StepOutcome>,
+        owner: &AccountId,
+        order: &BookedOrder,
+    ) -> Self {
+        let status = match (outcome, order.withdrawn) {
+            (Some(StepOutcome::Void(_)), _) => OrderStatus::Expired,
+            (Some(StepOutcome::Cleared(_)), _) => OrderStatus::Cleared,
+            (None, Some(_)) => OrderStatus::Withdrawn,
+            (None, None) => OrderStatus::Open,
+        };
+        Self {
+            id: order.origin.id(step),
+            step,
+            owner: owner.clone(),
+            side: order.side,
+            limit: order.limit,
+            units: order.units,
+            cap: order.cap,
+            arrival: order.arrival,
+            status,
+            offered: order.offered,
+            traded: order.traded,
+            coins: order.coins,
+        }
+    }
+}
+
 /// The book of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
 pub struct OrderBook<AccountId> {
@@ -625,10 +680,10 @@ pub struct OrderBook<AccountId> {
     pub unit: Wh,
     /// How prices are found in this step.
     pub mechanism: Mechanism,
-    /// Its orders, by owner and then in the sequence they came in.
+    /// Those of its orders that were asked for, by owner and then in the sequence they came in.
     pub orders: Vec<OrderInfo<AccountId>>,
-    /// Whether there are more than were asked for.
-    pub is_cut: bool,
+    /// How many it has, those left out counted.
+    pub total: u32,
 }
 
 /// A level of a curve: so many units at this price or a better one.
@@ -690,7 +745,7 @@ pub struct HistoryEntry {
 pub struct MarketContract {
     /// The trading unit.
     pub unit: Wh,
-    /// The mechanisms by the steps they govern from, ascending; the first governs now.
+    /// The mechanisms by the steps they govern from, ascending; the first governs now, those that ended are left out.
     pub terms: Vec<MarketTerms>,
     /// How many steps ahead orders may be placed.
     pub steps_ahead: u32,
@@ -719,6 +774,15 @@ mod tests {
         assert_ne!(id(1, 2), id(2, 1));
         assert_ne!(id(0, 1), id(1, 0));
         assert_eq!(id(1, 2).as_bytes()[..8], [0, 0, 0, 1, 0, 0, 0, 2]);
+        let large = OrderId {
+            step: Step(0x0102_0304),
+            number: u32::MAX,
+        };
+        for order in [large, OrderId::standing(7)] {
+            assert_eq!(OrderId::from_hash(order.to_hash()), order);
+        }
+        assert_eq!(large.to_string(), "16909060-4294967295");
+        assert_eq!(OrderId::standing(7).to_string(), "standing-7");
     }
 
     #[test]

@@ -6,7 +6,11 @@ use commonwatt_primitives::{
     auction::{Deliveries as _, Delivery},
     traits::{Loyalty as _, Registrar as _},
 };
-use frame_support::{assert_noop, assert_ok, traits::InstanceFilter};
+use frame_support::{
+    assert_noop, assert_ok,
+    storage::{TransactionOutcome, with_transaction},
+    traits::InstanceFilter,
+};
 use pallet_double_auction::{Cap, OrderId, OrderTerms, StepOutcome, When};
 use sp_runtime::{ApplyExtrinsicResult, DispatchError};
 
@@ -17,6 +21,7 @@ use crate::{
     configs::{MeteredDeliveries, ProxyType},
     example::{account, genesis},
     genesis::CommunityGenesis,
+    orders::{OrderRefusal, refusal_of},
 };
 
 fn order(side: Side, step: u32, limit: u128, units: u32) -> OrderTerms {
@@ -158,6 +163,122 @@ fn wrong_orders_are_refused_with_their_reason() {
         Executive::finalize_block();
         begin_block(2);
         assert_eq!(apply(cancel(), 7, "X"), refusal(Error::GateClosed));
+    });
+}
+
+/// What the pool is told about an order; the state stays as it is.
+fn judged(
+    call: pallet_double_auction::Call<Runtime>,
+    nonce: u32,
+    who: &str,
+) -> Option<OrderRefusal> {
+    let judge = || {
+        TransactionOutcome::Rollback(Ok::<_, DispatchError>(refusal_of(
+            account(who),
+            nonce,
+            call,
+        )))
+    };
+    with_transaction(judge).unwrap()
+}
+
+#[test]
+fn an_order_is_judged_before_it_is_in_a_block_as_that_block_will() {
+    use pallet_double_auction::{Call, Error};
+    test(|| {
+        begin_block(1);
+        assert_ok!(apply(place(order(Side::Buy, 9, 5, 1_000)), 0, "X").unwrap());
+        Executive::finalize_block();
+        let theirs = OrderId {
+            step: Step(9),
+            number: 0,
+        };
+        let unknown = OrderId {
+            number: 7,
+            ..theirs
+        };
+        let cases: [(_, Option<Error<Runtime>>); 7] = [
+            (
+                Call::place {
+                    terms: order(Side::Buy, 2, 5, 1),
+                },
+                Some(Error::GateClosed),
+            ),
+            (
+                Call::place {
+                    terms: order(Side::Sell, 98, 5, 1),
+                },
+                None,
+            ),
+            (
+                Call::place {
+                    terms: order(Side::Sell, 99, 5, 1),
+                },
+                Some(Error::TooFarAhead),
+            ),
+            (
+                Call::place {
+                    terms: order(Side::Buy, 3, 5, 1_000),
+                },
+                Some(Error::NotEnoughCoins),
+            ),
+            (
+                Call::place {
+                    terms: order(Side::Sell, 3, 5, 1_000),
+                },
+                None,
+            ),
+            (Call::cancel { id: theirs }, Some(Error::NotYourOrder)),
+            (Call::cancel { id: unknown }, Some(Error::UnknownOrder)),
+        ];
+        let told: Vec<_> = cases
+            .iter()
+            .map(|(call, _)| judged(call.clone(), 0, "Y"))
+            .collect();
+        begin_block(2);
+        for (nonce, ((call, error), told)) in (0..).zip(cases.into_iter().zip(told)) {
+            let found = told.as_ref().map(|refusal| refusal.error);
+            assert_eq!(found, error.map(DispatchError::from), "{call:?}");
+            let applied = apply(call.into(), nonce, "Y").unwrap();
+            assert_eq!(applied.err(), found, "the block says the same");
+        }
+    });
+}
+
+#[test]
+fn what_an_earlier_transaction_or_the_next_block_may_mend_is_no_reason_to_refuse() {
+    use pallet_double_auction::Call;
+    test(|| {
+        begin_block(1);
+        Executive::finalize_block();
+        let dear = || Call::place {
+            terms: order(Side::Buy, 3, 5, 1_000),
+        };
+        let refusal = judged(dear(), 0, "Y").unwrap();
+        assert!(
+            refusal
+                .explanation
+                .starts_with("DoubleAuction.NotEnoughCoins: ")
+        );
+        assert!(refusal.explanation.ends_with(" 0 are free."));
+        assert_eq!(judged(dear(), 1, "Y"), None);
+        let empty = || Call::place {
+            terms: order(Side::Buy, 3, 5, 0),
+        };
+        assert!(judged(empty(), 1, "Y").is_some());
+        // That the last block was late says nothing about the next one.
+        pallet_market_step::Late::<Runtime>::put(true);
+        let good = Call::place {
+            terms: order(Side::Sell, 3, 5, 1),
+        };
+        assert_eq!(judged(good, 0, "Y"), None);
+        assert!(pallet_market_step::Late::<Runtime>::get());
+        // What is no order is not judged here.
+        let set = Call::set_terms {
+            effective_from: Step(0),
+            mechanism: Mechanism::Loyal,
+        };
+        assert_eq!(judged(set, 0, "Y"), None);
     });
 }
 

@@ -26,16 +26,27 @@ use commonwatt_consensus::{
     ProposedBlock, RoundCertificate, RoundCertificateKind, RoundVote, SignedProposal, SignedVote,
     ValidatorSignature, Vote, VoteKind, wal,
 };
+use commonwatt_engine::{
+    BlockAnswer, BlockRequest, EngineMessage, certified_block, to_block, to_stored,
+};
 use commonwatt_executor::CallError;
 use commonwatt_fuzz::{
-    fixtures::{grown, report, sign},
-    targets::{self, GENESIS, PASSWORD, SEPARATOR},
+    fixtures::{author, grow, grown, new_chain, report, sign},
+    targets::{self, GENESIS, MECHANISMS, PASSWORD, SEPARATOR, frame, part},
 };
 use commonwatt_keystore::{Account, Scheme};
+use commonwatt_network::{
+    BlockContent, BlocksRequest, Claim, FetchedTransaction, Hello, TransactionsRequest,
+    compact::CompactBlock,
+};
 use commonwatt_primitives::Hash;
-use commonwatt_runtime::{RuntimeCall, example::account};
+use commonwatt_runtime::{
+    RuntimeCall,
+    example::{self, account},
+};
 use commonwatt_storage::StoredBlock;
 use sp_core::Pair;
+use sp_runtime::transaction_validity::TransactionSource;
 
 /// Bytes tried as a call's or a function's arguments.
 const ARGUMENT_BYTES_MAX: usize = 512;
@@ -49,9 +60,13 @@ fn main() {
     communities();
     keys();
     databases();
+    order_books();
     messages();
     logs();
+    peers();
+    messages_of_peers();
     requests();
+    raw_requests();
     words();
 }
 
@@ -354,6 +369,86 @@ fn databases() {
     }
 }
 
+/// Returns a file of bytes compressed with gzip, stored as they are.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("a short file");
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1];
+    file.extend(length.to_le_bytes());
+    file.extend((!length).to_le_bytes());
+    file.extend(bytes);
+    let checksum = (0..=u8::MAX).map(|byte| {
+        (0..8).fold(u32::from(byte), |sum, _| match sum & 1 {
+            1 => sum >> 1 ^ 0xedb8_8320,
+            _ => sum >> 1,
+        })
+    });
+    let table: Vec<u32> = checksum.collect();
+    let checksum = bytes.iter().fold(u32::MAX, |sum, byte| {
+        let place = (sum ^ u32::from(*byte)) & 0xff;
+        table[usize::try_from(place).expect("one byte")] ^ sum >> 8
+    });
+    file.extend((!checksum).to_le_bytes());
+    file.extend(u32::from(length).to_le_bytes());
+    file
+}
+
+fn order_books() {
+    let books = r#"[{"id": 1, "orders": [[0, 30, 10], [1, 10, 15], [0, 20, 5], [1, 20, 5], [1, 40, 7]]},
+        {"id": "second", "orders": [[0, 9, 5], [1, 1, 5], [0, 9, 4]], "members": ["x", "x", 7], "loyaltyPpm": [1000000, 0, 1500000]}]"#;
+    for (place, name) in (0..).zip(MECHANISMS) {
+        put(
+            "order_book",
+            &name.replace(':', "-"),
+            with_mode(place, books.as_bytes()),
+        );
+    }
+    let one = r#"{"id": 1, "orders": [[0, 5, 4294967295], [1, 5, 4294967295]]}"#;
+    let lines = format!("{one}\n{{\"id\": 2, \"orders\": []}}\n");
+    put("order_book", "lines", with_mode(0, lines.as_bytes()));
+    put("order_book", "gzip", with_mode(1, &gzip(lines.as_bytes())));
+    for (name, text) in [
+        (
+            "dear",
+            r#"[{"id": 1, "orders": [[0, 18446744073709551615, 1], [1, 18446744073709551615, 1]]}]"#,
+        ),
+        ("wrong-side", r#"[{"id": 1, "orders": [[2, 1, 1]]}]"#),
+        (
+            "lengths",
+            r#"[{"id": 1, "orders": [[0, 1, 1]], "members": []}]"#,
+        ),
+        ("none", "[]"),
+    ] {
+        put("order_book", name, with_mode(2, text.as_bytes()));
+    }
+    let words = [
+        "[[0,1,2],[1,1,2]]",
+        "\"id\":",
+        "\"orders\":",
+        "\"members\":",
+        "\"loyaltyPpm\":",
+    ];
+    put_dictionary(
+        "order_book",
+        words.iter().map(|word| word.replace('"', "\\\"")),
+    );
+    for (name, text) in [
+        (
+            "node",
+            "# a node\n--name=my node\n\n--validator\n--rpc-port=0\n",
+        ),
+        (
+            "spreadsheet",
+            "\u{feff}--validator\r\n  \r\n#x\r\n--bootnodes\r\n/ip4/127.0.0.1/tcp/1/p2p/12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2\r\n",
+        ),
+        ("file-in-file", "@/dev/zero\nclear\n-"),
+        ("empty", ""),
+    ] {
+        put("flags_file", name, text);
+    }
+    put("flags_file", "no-text", [0xff, 0xfe, b'-', 0]);
+    put_dictionary("flags_file", tokens_of(&Cli::command()).into_iter());
+}
+
 // ---------------------------------------------------------------------------------- consensus
 
 fn vote(node: u8, round: u32, kind: VoteKind, block: Option<Hash>) -> SignedVote {
@@ -520,7 +615,323 @@ fn logs() {
     );
 }
 
+// ---------------------------------------------------------------------------------- peers
+
+/// Returns the block after those of [`grown`] with a transaction of each kind, proposed by X.
+fn proposed() -> (ProposedBlock, Vec<Vec<u8>>) {
+    let (chain, _) = new_chain();
+    grow(&chain);
+    let transaction = sign(&chain, 0, 0, remark(b"proposed"));
+    chain
+        .submit(TransactionSource::External, transaction)
+        .expect("a transaction is taken");
+    author(&chain);
+    let block = certified_block(&chain, chain.best().0);
+    let block = block.expect("in memory").expect("was made").block;
+    let proposal = Proposal {
+        height: chain.best().0,
+        round: 0,
+        block: block.hash(),
+        pol_round: None,
+        validator: account("X"),
+    };
+    let signature = example::pair("X").sign(&proposal.payload(&chain.genesis_hash()));
+    let signed = SignedProposal {
+        proposal,
+        signature,
+    };
+    let (_, body) = to_stored(&block).expect("it was stored");
+    (ProposedBlock { signed, block }, body)
+}
+
+fn in_frame(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("a short message");
+    [&[kind][..], &length.to_le_bytes(), bytes].concat()
+}
+
+/// Returns an answer that holds items.
+fn items<T: Encode>(items: &[T]) -> Vec<u8> {
+    (1u8, items).encode()
+}
+
+fn peers() {
+    let chain = &grown().0;
+    let genesis = chain.genesis_hash();
+    let (proposed, body) = proposed();
+    let ProposedBlock { signed, block } = &proposed;
+    let compact = CompactBlock::new(block.header.clone(), &body, 1).expect("a small block");
+    let own = Vote {
+        height: signed.proposal.height,
+        round: 0,
+        kind: VoteKind::Prevote,
+        block: None,
+        validator: account("X"),
+    };
+    let signature = example::pair("X").sign(&own.payload(&genesis));
+    let own = Message::Vote(SignedVote {
+        vote: own,
+        signature,
+    });
+    let fetched: Vec<_> = (0..)
+        .zip(&body)
+        .map(|(index, bytes)| FetchedTransaction {
+            index,
+            bytes: bytes.clone(),
+        })
+        .collect();
+    let certified: Vec<_> = (1..=chain.best().0)
+        .map(|height| {
+            let block = certified_block(chain, height);
+            block.expect("in memory").expect("was made").encode()
+        })
+        .collect();
+    let transaction = sign(chain, 0, 0, transfer());
+    let blocks = BlocksRequest {
+        from: 1,
+        count: 8,
+        content: BlockContent::Full,
+    };
+    let headers = BlocksRequest {
+        content: BlockContent::HeaderAndCertificate,
+        ..blocks
+    };
+    let of_block = TransactionsRequest::OfBlock {
+        header: block.hash(),
+        positions: vec![0, 1],
+    };
+    let by_hash = TransactionsRequest::ByHash(vec![Hash::zero(), block.hash()]);
+    let hello = Hello {
+        version: 1,
+        genesis,
+        claim: Claim::Full,
+    };
+    let forged = Hello {
+        claim: Claim::Validator {
+            account: account("X"),
+            signature: [7; 64],
+        },
+        ..hello.clone()
+    };
+    // Subscribes, wants messages and offers some, as gossip's own messages do.
+    let control = b"\x0a\x09\x08\x01\x12\x05votes\x1a\x24\x0a\x0d\x0a\x05votes\x12\x04abcd\x12\x06\x12\x04abcd\x1a\x07\x0a\x05votes\x22\x02\x0a\x00";
+    let topic = |place: u8, bytes: Vec<u8>| in_frame(frame::GOSSIP + place, &bytes);
+    for (name, frames) in [
+        ("vote", vec![topic(0, own.encode())]),
+        (
+            "proposal-whole",
+            vec![topic(1, (1u8, proposed.clone()).encode())],
+        ),
+        (
+            "proposal-compact",
+            vec![
+                in_frame(frame::ANSWER_TRANSACTIONS, &items(&fetched)),
+                topic(1, (2u8, signed.clone(), compact).encode()),
+            ],
+        ),
+        ("urgent", vec![topic(2, transaction.clone())]),
+        (
+            "transactions",
+            vec![topic(
+                3,
+                vec![transaction.clone(), body[0].clone()].encode(),
+            )],
+        ),
+        (
+            "gossip-control",
+            (0..4)
+                .map(|place| in_frame(frame::GOSSIP_RAW + place, control))
+                .collect(),
+        ),
+        ("hello", vec![in_frame(frame::HELLO, &hello.encode())]),
+        (
+            "first-words",
+            vec![
+                in_frame(frame::FIRST_WORDS, &with_mode(0, &hello.encode())),
+                in_frame(frame::FIRST_WORDS, &with_mode(1, &[2, 12, b'n', b'o', 10])),
+                in_frame(frame::FIRST_WORDS, &with_mode(0, &forged.encode())),
+            ],
+        ),
+        (
+            "requests",
+            vec![
+                in_frame(frame::STATUS, &3u32.encode()),
+                in_frame(frame::BLOCKS, &blocks.encode()),
+                in_frame(frame::BLOCKS, &headers.encode()),
+                in_frame(frame::TRANSACTIONS, &of_block.encode()),
+                in_frame(frame::TRANSACTIONS, &by_hash.encode()),
+            ],
+        ),
+        (
+            "cut-off",
+            vec![
+                in_frame(frame::REQUEST_RAW, &[1, 4, 0, 0, 0, 1]),
+                in_frame(frame::REQUEST_RAW, &[2, 0xff, 0xff, 0xff, 0xff]),
+            ],
+        ),
+        (
+            "catching-up",
+            vec![
+                in_frame(frame::ANSWER_BLOCKS, &items(&certified)),
+                in_frame(frame::STATUS, &9u32.encode()),
+            ],
+        ),
+        (
+            "busy",
+            vec![
+                in_frame(frame::ANSWER_BLOCKS, &[2]),
+                in_frame(frame::ANSWER_TRANSACTIONS, &[1, 0xfe, 0xff, 0xff, 0xff]),
+            ],
+        ),
+    ] {
+        put("network", name, frames.concat());
+    }
+}
+
+fn messages_of_peers() {
+    let (proposed, body) = proposed();
+    let ProposedBlock { signed, block } = &proposed;
+    let header = block.header.clone();
+    let compact = CompactBlock::new(header.clone(), &body, 1).expect("a small block");
+    let hello = Hello {
+        version: 1,
+        genesis: GENESIS,
+        claim: Claim::Validator {
+            account: account("X"),
+            signature: [7; 64],
+        },
+    };
+    let blocks = BlocksRequest {
+        from: 1,
+        count: 8,
+        content: BlockContent::Full,
+    };
+    let of_block = TransactionsRequest::OfBlock {
+        header: block.hash(),
+        positions: vec![0, 1],
+    };
+    let message = EngineMessage::Agreement {
+        attempt: 1,
+        message: Message::Proposal(proposed.clone()),
+    };
+    let certified = certified_block(&grown().0, 1).expect("in memory");
+    let answer = BlockAnswer {
+        height: 1,
+        block: certified,
+    };
+    let vote = EngineMessage::Agreement {
+        attempt: 0,
+        message: Message::Vote(vote(1, 0, VoteKind::Prevote, Some(signed.proposal.block))),
+    };
+    let twice = vec![
+        body[0].clone(),
+        b"one".to_vec(),
+        b"one".to_vec(),
+        Vec::new(),
+    ];
+    let stored = to_stored(block).expect("it was stored");
+    assert_eq!(to_block(&stored.0, &stored.1), *block);
+    let id = "12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2";
+    for (name, kind, bytes) in [
+        ("hello", part::HELLO, hello.encode()),
+        ("blocks", part::BLOCKS, blocks.encode()),
+        ("transactions", part::TRANSACTIONS, of_block.encode()),
+        (
+            "by-hash",
+            part::TRANSACTIONS,
+            TransactionsRequest::ByHash(vec![Hash::zero()]).encode(),
+        ),
+        ("compact", part::COMPACT, compact.encode()),
+        ("whole", part::WHOLE, (header.clone(), body).encode()),
+        ("twice", part::WHOLE, (header.clone(), twice).encode()),
+        ("proposal", part::ENGINE, message.encode()),
+        ("vote", part::ENGINE, vote.encode()),
+        (
+            "status",
+            part::ENGINE,
+            EngineMessage::Status { decided: 7 }.encode(),
+        ),
+        ("answer", part::ENGINE_BLOCK, answer.encode()),
+        (
+            "request",
+            part::ENGINE_BLOCK,
+            BlockRequest { height: 7 }.encode(),
+        ),
+        ("block", part::BLOCK, (header, &*block.body).encode()),
+        (
+            "tcp",
+            part::ADDRESS,
+            format!("/ip4/192.0.2.7/tcp/30333/p2p/{id}").into_bytes(),
+        ),
+        (
+            "quic",
+            part::ADDRESS,
+            format!("/dns/node.example/udp/1/quic-v1/p2p/{id}").into_bytes(),
+        ),
+    ] {
+        put("wire", name, with_mode(kind, &bytes));
+    }
+}
+
 // ---------------------------------------------------------------------------------- requests
+
+fn raw_requests() {
+    let upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"system_name"}"#;
+    let length = u8::try_from(call.len()).expect("a short call");
+    // A call, a ping and the end of the connection, masked with zeros.
+    let frames = [
+        &[0x81, 0x80 | length, 0, 0, 0, 0][..],
+        call.as_bytes(),
+        &[0x89, 0x80, 0, 0, 0, 0, 0x88, 0x82, 0, 0, 0, 0, 3, 0xe8],
+    ];
+    let websocket = [upgrade.as_bytes(), &frames.concat()].concat();
+    put("http", "websocket", with_mode(0, &websocket));
+    let post = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{call}"
+    );
+    let chunked = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+         {length:x}\r\n{call}\r\n0\r\n\r\n"
+    );
+    let get =
+        |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+    for (name, which, text) in [
+        ("post", 0, post),
+        ("chunked", 0, chunked),
+        ("health", 0, get("/health", "")),
+        ("readiness", 0, get("/health/readiness", "")),
+        (
+            "stranger",
+            0,
+            get("/", "Origin: https://stranger.example\r\n"),
+        ),
+        ("two", 0, get("/health", "") + &get("/health", "")),
+        ("http-2", 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into()),
+        ("metrics", 1, get("/metrics", "")),
+        ("metrics-health", 1, get("/health", "")),
+        ("metrics-post", 1, "POST /metrics HTTP/1.0\r\n\r\n".into()),
+        ("cut-off", 1, "GET /met".into()),
+    ] {
+        put("http", name, with_mode(which, text.as_bytes()));
+    }
+    let words = [
+        "GET ",
+        "POST ",
+        "OPTIONS ",
+        " HTTP/1.1",
+        "Host: ",
+        "Origin: ",
+        "Connection: ",
+        "Upgrade: websocket",
+        "Content-Length: ",
+        "Transfer-Encoding: chunked",
+        "/metrics",
+        "/health/readiness",
+        "\\x0d\\x0a",
+    ];
+    put_dictionary("http", words.iter().map(|word| (*word).to_owned()));
+}
 
 fn requests() {
     let chain = &grown().0;
@@ -578,6 +989,15 @@ fn requests() {
             "energy_meter" => "[0,1,3]".to_owned(),
             "energy_latecorrections" => "[1,3,null]".to_owned(),
             name if name.starts_with("energy") && !name.contains("timing") => "[1]".to_owned(),
+            "auction_bids" | "auction_reputation" => format!(r#"["{x}"]"#),
+            "auction_bidsfor" | "auction_beacon" | "auction_auction" | "auction_ranking" => {
+                "[4]".to_owned()
+            }
+            "market_orderbook" | "market_matched" | "market_clearing" => "[4,0,10]".to_owned(),
+            "market_orders" => format!(r#"["{x}",96]"#),
+            "market_history" => "[null,96]".to_owned(),
+            "market_subscribefills" | "loyalty_get" => format!(r#"["{x}"]"#),
+            "grid_statement" => format!(r#"["{x}",1,3]"#),
             _ => "[]".to_owned(),
         }
     };

@@ -7,15 +7,19 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use commonwatt_chain::{Agreement, AgreementError, Authored, Chain, ChainConfig, Validators};
+use commonwatt_chain::{
+    Agreement, AgreementError, Authored, Chain, ChainConfig, SessionPairs, Validators,
+};
 use commonwatt_executor::{BuildLimits, Executor};
 use commonwatt_primitives::{
     Quality, Step, StepTiming, Wh,
+    auction::Validator,
     digest::{Punctuality, StepDigest},
 };
 use commonwatt_runtime::{
     Hash, Header, RuntimeCall,
-    example::{account, genesis, pair},
+    apis::Lineup,
+    example::{account, beacon_pair, genesis, pair},
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{
@@ -99,23 +103,42 @@ impl Store for MemoryStore {
 pub struct Credulous;
 
 impl Agreement for Credulous {
-    fn claim(&self, step: Step, punctuality: Punctuality) -> Option<StepDigest> {
-        agreement().claim(step, punctuality)
+    fn claim(
+        &self,
+        step: Step,
+        rank: u32,
+        punctuality: Punctuality,
+        lineup: &Lineup,
+    ) -> Result<Option<StepDigest>, AgreementError> {
+        agreement().claim(step, rank, punctuality, lineup)
     }
 
-    fn seal(&self, pre_seal_hash: &Hash) -> Vec<u8> {
-        agreement().seal(pre_seal_hash)
+    fn seal(&self, header: &Header, lineup: &Lineup) -> Result<Vec<u8>, AgreementError> {
+        agreement().seal(header, lineup)
     }
 
-    fn verify_author(&self, _: &Header, _: &[u8]) -> Result<(), AgreementError> {
+    fn verify_author(&self, _: &Header, _: &[u8], _: &Lineup) -> Result<(), AgreementError> {
         Ok(())
     }
 
-    fn certify(&self, number: u32, hash: &Hash) -> Vec<u8> {
-        agreement().certify(number, hash)
+    fn certify(
+        &self,
+        genesis: &Hash,
+        number: u32,
+        hash: &Hash,
+        lineup: &Lineup,
+    ) -> Result<Vec<u8>, AgreementError> {
+        agreement().certify(genesis, number, hash, lineup)
     }
 
-    fn verify_certificate(&self, _: u32, _: &Hash, _: &[u8]) -> Result<(), AgreementError> {
+    fn verify_certificate(
+        &self,
+        _: &Hash,
+        _: u32,
+        _: &Hash,
+        _: &[u8],
+        _: &Lineup,
+    ) -> Result<(), AgreementError> {
         Ok(())
     }
 }
@@ -123,8 +146,15 @@ impl Agreement for Credulous {
 /// Returns the agreement of the example community: X alone makes blocks.
 pub fn agreement() -> &'static Validators {
     static AGREEMENT: LazyLock<Validators> = LazyLock::new(|| {
-        let keys = genesis().validators[0].keys.clone();
-        Validators::new(account("X"), &keys, pair("X")).expect("X's own key")
+        let validator = Validator {
+            account: account("X"),
+            keys: genesis().validators[0].keys.clone(),
+        };
+        let secrets = SessionPairs {
+            vote: pair("X"),
+            beacon: beacon_pair("X"),
+        };
+        Validators::new(&validator, secrets).expect("X's own keys")
     });
     &AGREEMENT
 }

@@ -29,13 +29,18 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("database", targets::database),
     ("database_file", targets::database_file),
     ("extrinsic", targets::extrinsic),
+    ("flags_file", targets::flags_file),
     ("header", targets::header),
+    ("http", targets::http),
     ("keystore_file", targets::keystore_file),
     ("log_filter", targets::log_filter),
+    ("network", targets::network),
+    ("order_book", targets::order_book),
     ("rpc_body", targets::rpc_body),
     ("rpc_call", targets::rpc_call),
     ("runtime_api", targets::runtime_api),
     ("secret", targets::secret),
+    ("wire", targets::wire),
 ];
 
 /// Hands a function of [`targets`] to libFuzzer.

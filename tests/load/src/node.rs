@@ -74,6 +74,8 @@ impl Node {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let mut process = Command::new(binary)
             .args(["dev", "--rpc-port", "0", "--step-ms", &step_ms.to_string()])
+            // Only readings are measured.
+            .args(["--trade", "off"])
             .arg("--base-path")
             .arg(folder.path())
             .stdin(Stdio::null())

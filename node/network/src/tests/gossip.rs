@@ -21,7 +21,7 @@ async fn everything_that_is_gossiped_arrives() {
         }
         first.publish_transactions_heard(&mut second).await;
         let sent: Vec<Vec<u8>> = (0..700u16).map(|n| n.to_le_bytes().to_vec()).collect();
-        first.handle.publish_transactions(sent.clone()).unwrap();
+        first.handle.publish_transactions(0, sent.clone()).unwrap();
         let mut received = Vec::new();
         while received.len() < sent.len() {
             let batch = second.batch().await;
@@ -162,7 +162,7 @@ async fn a_vote_overtakes_transactions_that_were_published_before() {
         transaction.extend(n.to_le_bytes());
         transaction
     });
-    first.handle.publish_transactions(transactions).unwrap();
+    first.handle.publish_transactions(0, transactions).unwrap();
     first.handle.publish(Topic::Votes, 0, b"vote").unwrap();
     let mut before = 0;
     loop {

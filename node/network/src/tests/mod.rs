@@ -281,7 +281,9 @@ impl Node {
     async fn publish_transactions_heard(&self, by: &mut Self) {
         for attempt in 0u32..300 {
             let transaction = [b"begin".to_vec(), attempt.to_le_bytes().to_vec()].concat();
-            self.handle.publish_transactions([transaction]).unwrap();
+            self.handle
+                .publish_transactions(attempt, [transaction])
+                .unwrap();
             if let Ok(batch) = tokio::time::timeout(PATIENCE, by.batch()).await {
                 by.handle.report(&batch.id, Verdict::Accept);
                 return;

@@ -467,6 +467,17 @@ async fn a_body_that_is_too_long_is_called_so_though_its_length_was_not_said() {
     assert_eq!(&status, b"HTTP/1.1 413");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_cannot_be_read_is_the_clients_fault() {
+    let node = node_with(config()).await;
+    let mut stream = TcpStream::connect(node.server.local_addr()).await.unwrap();
+    let text = format!("{POST}Transfer-Encoding: chunked\r\n\r\nno number\r\n{{}}\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 400");
+}
+
 const POST: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
 
 /// How connections begin that keep a place and never send a whole request.

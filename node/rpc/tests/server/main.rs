@@ -9,6 +9,7 @@ mod chain;
 mod chain_head;
 mod energy;
 mod http;
+mod market;
 mod state;
 mod support;
 mod system;

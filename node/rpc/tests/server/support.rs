@@ -9,6 +9,7 @@ use commonwatt_rpc::{ChainType, NodeInfo, NodeRole, RpcConfig, RpcServer, Servic
 use commonwatt_runtime::{
     RuntimeCall,
     example::{beacon_pair, genesis, pair},
+    genesis::CommunityGenesis,
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DbConfig, StatePruning};
@@ -69,6 +70,16 @@ impl TestNode {
         pruning: StatePruning,
         services: Services,
     ) -> Self {
+        Self::start_on(config, pruning, services, |_| {}).await
+    }
+
+    /// Starts on another genesis than the example's.
+    pub async fn start_on(
+        config: RpcConfig,
+        pruning: StatePruning,
+        services: Services,
+        change: impl FnOnce(&mut CommunityGenesis),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder for tests");
         let db_config = DbConfig {
             pruning,
@@ -76,7 +87,8 @@ impl TestNode {
         };
         let db =
             ChainDb::open(&folder.path().join("db"), db_config).expect("an empty folder opens");
-        let genesis = genesis();
+        let mut genesis = genesis();
+        change(&mut genesis);
         let storage = genesis.build_storage().expect("the example is valid");
         let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default())
             .expect("an empty database opens");

@@ -11,7 +11,7 @@ fn a_standing_order_stands_in_every_step_and_reserves_one_at_a_time() {
         for step in 2..6 {
             finish_block();
             assert_eq!(coins(ANNA), (COINS - 500, 500));
-            let book = Market::order_book(Step(step)).orders;
+            let book = Market::order_book(Step(step), 0, u32::MAX).orders;
             let [order] = &book[..] else {
                 panic!("one order in step {step}, not {book:?}");
             };
@@ -74,7 +74,7 @@ fn a_standing_order_skips_a_step_when_the_money_is_short() {
         };
         assert!(told.contains(&skipped), "{told:?}");
         assert_eq!(coins(ANNA), (9_501 - 45 - 500, 500));
-        let book = Market::order_book(Step(5)).orders;
+        let book = Market::order_book(Step(5), 0, u32::MAX).orders;
         assert_eq!(
             book.iter().map(|order| order.id).collect::<Vec<_>>(),
             [cheap]
@@ -87,9 +87,9 @@ fn a_standing_order_ends_with_its_last_step() {
     test(|| {
         stand(ANNA, Side::Buy, 5, 100, Some(3));
         finish_blocks_until(3);
-        assert_eq!(Market::order_book(Step(3)).orders.len(), 1);
+        assert_eq!(Market::order_book(Step(3), 0, u32::MAX).orders.len(), 1);
         finish_block();
-        assert_eq!(Market::order_book(Step(4)).orders.len(), 0);
+        assert_eq!(Market::order_book(Step(4), 0, u32::MAX).orders.len(), 0);
         assert_eq!(coins(ANNA), (COINS, 0));
         assert_eq!(Standing::<Test>::count(), 0);
         let over = OrderTerms {
@@ -108,9 +108,9 @@ fn a_standing_order_cancelled_in_its_block_leaves_nothing() {
         let id = stand(ANNA, Side::Buy, 5, 100, None);
         assert_ok!(cancel(ANNA, id));
         assert_eq!(coins(ANNA), (COINS, 0));
-        assert_eq!(Market::order_book(Step(2)).orders, []);
+        assert_eq!(Market::order_book(Step(2), 0, u32::MAX).orders, []);
         finish_block();
-        assert_eq!(Market::order_book(Step(3)).orders, []);
+        assert_eq!(Market::order_book(Step(3), 0, u32::MAX).orders, []);
     });
 }
 
@@ -124,7 +124,7 @@ fn a_cancelled_standing_order_still_counts_in_the_step_whose_gate_is_closed() {
         assert_ok!(cancel(ANNA, id));
         finish_block();
         assert_eq!(coins(ANNA), (COINS - 50, 0));
-        assert_eq!(Market::order_book(Step(3)).orders, []);
+        assert_eq!(Market::order_book(Step(3), 0, u32::MAX).orders, []);
     });
 }
 
@@ -178,7 +178,7 @@ fn standing_orders_survive_a_late_block() {
         finish_block();
         set_late(false);
         assert_eq!(coins(ANNA), (COINS - 500, 500));
-        assert_eq!(Market::order_book(Step(3)).orders.len(), 1);
+        assert_eq!(Market::order_book(Step(3), 0, u32::MAX).orders.len(), 1);
     });
 }
 

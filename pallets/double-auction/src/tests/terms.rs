@@ -62,6 +62,7 @@ fn the_last_word_about_a_step_counts_and_what_ended_makes_room() {
         assert_ok!(set(START, Mechanism::McAfee));
         assert_eq!(Market::contract().terms.len(), 2);
         finish_blocks_until(START);
+        assert_eq!(Market::contract().terms.len(), 1);
         assert_ok!(set(START * 2, Mechanism::Average));
         assert_ok!(set(START * 2 + EPOCH, Mechanism::Loyal));
         assert_eq!(Market::contract().terms.len(), 3);

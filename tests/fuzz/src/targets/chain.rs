@@ -101,10 +101,12 @@ pub fn calls(data: &[u8]) {
         })
         .collect();
     let step = Step(parent.number() + 1);
+    let lineup = chain.next_lineup().expect("the best state is kept");
     let draft = BlockDraft {
         parent: parent.clone(),
         digest: agreement()
-            .claim(step, Punctuality::OnTime)
+            .claim(step, 0, Punctuality::OnTime, &lineup)
+            .expect("X's keys are held")
             .expect("X makes every block"),
         closes_at_ms: timing().closes_at_ms(step),
     };

@@ -1,8 +1,9 @@
-//! Files that operators write: chain specs and community data.
+//! Files that operators write: chain specs, community data, order books, flags.
 
-use std::fs;
+use std::{ffi::OsString, fs};
 
-use commonwatt::spec::ChainSpec;
+use clap::Parser;
+use commonwatt::{cli::Cli, commands::Clear, flags_file::expand, spec::ChainSpec};
 use commonwatt_community_data::{COMMUNITY_FILE, Community, LOAD_FILE, PV_FILE, Readings};
 
 use crate::fixtures::scratch;
@@ -79,5 +80,72 @@ pub fn community_csv(data: &[u8]) {
         assert_eq!(step.load_wh.len(), community.participants.len());
         assert_eq!(step.pv_wh.len(), community.pv_indices().count());
         let _ = (step.generation_wh(), step.consumption_wh());
+    }
+}
+
+/// The mechanisms that the first byte of [`order_book`] chooses among.
+pub const MECHANISMS: [&str; 7] = [
+    "average",
+    "loyal",
+    "uniform:0",
+    "uniform:5000",
+    "uniform:10000",
+    "mcafee",
+    "continuous",
+];
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    clear: Clear,
+}
+
+/// A file of order books, plain or gzipped, cleared by the mechanism that the first byte says: the clearing proves itself, or
+/// the file is refused.
+pub fn order_book(data: &[u8]) {
+    let Some((mechanism, books)) = data.split_first() else {
+        return;
+    };
+    let mechanism = MECHANISMS[usize::from(*mechanism) % MECHANISMS.len()];
+    let path = scratch().join("books.json");
+    fs::write(&path, books).expect("the temporary folder can be written to");
+    let words = ["clear".as_ref(), path.as_os_str(), "--mechanism".as_ref()];
+    let line = Line::try_parse_from(words.into_iter().chain([mechanism.as_ref()]));
+    let clear = line.unwrap_or_else(|error| panic!("{error}")).clear;
+    if let Err(error) = clear.run() {
+        let said = format!("{error:#}");
+        assert!(said.contains("cannot be cleared"), "{said}");
+        assert!(!said.contains("does not prove itself"), "{said}");
+    }
+}
+
+/// A file of arguments: it stands for its lines, and what they say is understood or refused.
+pub fn flags_file(data: &[u8]) {
+    let path = scratch().join("flags");
+    fs::write(&path, data).expect("the temporary folder can be written to");
+    let mut named = OsString::from("@");
+    named.push(&path);
+    match expand(["commonwatt".into(), named, "--version".into()]) {
+        Ok(words) => {
+            let text = str::from_utf8(data).expect("only text is taken");
+            let [program, given @ .., last] = &words[..] else {
+                panic!("words around the file are lost");
+            };
+            assert!(program == "commonwatt" && last == "--version");
+            assert!(given.len() <= text.lines().count());
+            for word in given {
+                let word = word.to_str().expect("a piece of text");
+                assert!(!word.trim().is_empty() && !word.starts_with('#'));
+                assert!(text.lines().any(|line| line == word));
+            }
+            let given = words[..words.len() - 1].iter();
+            if let Err(error) = Cli::try_parse_from(given) {
+                assert!(!error.to_string().is_empty());
+            }
+        }
+        Err(error) => {
+            assert!(str::from_utf8(data).is_err(), "a text is refused: {error}");
+            assert!(format!("{error:#}").contains("flags"), "{error:#}");
+        }
     }
 }

@@ -1,12 +1,14 @@
-//! JSON-RPC: parameters of every method, and bodies of requests, over connections as clients have them.
+//! JSON-RPC and metrics: parameters of every method, bodies of requests, and whatever comes over a connection.
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
+use commonwatt_chain::HealthCheck;
+use commonwatt_metrics::{About, Metrics, MetricsServer, serve};
 use commonwatt_rpc::{
     ChainType, KeystoreError, LogFilter, Network, NodeInfo, NodeRole, PeerInfo, RpcConfig,
     RpcServer, Services, SessionKeystore, start_with,
@@ -32,6 +34,7 @@ const ID_BYTES_MAX: usize = 80;
 
 struct Server {
     server: RpcServer,
+    metrics: MetricsServer,
     methods: Vec<String>,
     best: String,
     // Answers as long as it lives.
@@ -120,11 +123,25 @@ fn server() -> &'static Server {
         let (chain, _) = new_chain();
         grow(&chain);
         let best = format!("{:?}", chain.best().1);
+        let chain = Arc::new(chain);
         let server = runtime
-            .block_on(start_with(Arc::new(chain), info, config, services))
+            .block_on(start_with(chain.clone(), info, config, services))
+            .expect("a free port");
+        let about = About {
+            name: "Commonwatt".into(),
+            version: "0".into(),
+            chain_id: "example".into(),
+            is_authority: false,
+        };
+        let metrics = Arc::new(Metrics::new(&about).expect("each figure is registered once"));
+        let check = HealthCheck::new(chain).expect("the best state is kept");
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let metrics = runtime
+            .block_on(serve(anywhere, metrics, check))
             .expect("a free port");
         let mut server = Server {
             server,
+            metrics,
             methods: Vec::new(),
             best,
             _runtime: runtime,
@@ -242,6 +259,36 @@ fn verify_answer(answer: &Value) {
         "{answer}"
     );
     assert!(error["code"] != -32603, "an internal error: {answer}");
+}
+
+/// Whatever comes over a connection, to JSON-RPC or, after an odd byte, to the metrics, and then no more: it is answered as HTTP
+/// is, or the connection is closed.
+pub fn http(data: &[u8]) {
+    let Some((which, bytes)) = data.split_first() else {
+        return;
+    };
+    let address = match which % 2 {
+        0 => server().server.local_addr(),
+        _ => server().metrics.local_addr(),
+    };
+    let mut stream = connect(address);
+    // Errors say that the server has closed it already.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let limit = u64::try_from(ANSWER_BYTES_MAX).expect("a length");
+    if let Err(error) = stream.take(limit).read_to_end(&mut answer) {
+        let is_closed = matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        );
+        assert!(is_closed, "neither answered nor closed: {error}");
+    }
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1."),
+        "an answer that is not HTTP"
+    );
+    assert!(!answer.starts_with(b"HTTP/1.1 500"), "the server failed");
 }
 
 // ---------------------------------------------------------------------------------- WebSocket

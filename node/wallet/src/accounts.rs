@@ -1,0 +1,443 @@
+//! The wallet folder: one encrypted account file of polkadot.js for each account.
+//!
+//! ## Invariants
+//! - No key lies in the folder in clear, and none is ever overwritten.
+//! - An account's name is its file's name, and can be no other path.
+
+use std::{
+    env, fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use commonwatt_keystore::{
+    Account, AccountError, FileError, KeyPair, Password, SecretError, files,
+};
+use commonwatt_primitives::{AccountId, Hash};
+use commonwatt_runtime::configs::SS58_PREFIX;
+use serde_json::Value;
+use sp_core::crypto::Ss58Codec;
+
+/// Accounts in a wallet.
+pub const ACCOUNTS_MAX: usize = 1_024;
+/// Letters of an account's name.
+const NAME_LETTERS_MAX: usize = 64;
+/// What an account's file ends with.
+const ENDING: &str = "json";
+/// Where account files of polkadot.js name the chain they are for.
+const GENESIS: &str = "genesisHash";
+
+/// Why an account cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountsError {
+    /// Neither variable says where a user's data lies.
+    #[error("neither XDG_DATA_HOME nor HOME is set: name a folder with --wallet")]
+    NoFolder,
+    /// The folder cannot be read.
+    #[error("cannot list {}: {source}; name another folder with --wallet", .folder.display())]
+    List {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There are more than any person has.
+    #[error("{} holds more than {ACCOUNTS_MAX} accounts: move some to another folder", .0.display())]
+    TooMany(PathBuf),
+    /// The wallet is empty.
+    #[error(
+        "the wallet {} has no accounts: make one with `commonwatt wallet create NAME`, take one with `import`, or name another \
+         folder with --wallet", .0.display()
+    )]
+    Empty(PathBuf),
+    /// There are several, and none was named.
+    #[error("the wallet has several accounts ({names}): say which with --account")]
+    WhichOne {
+        /// Their names.
+        names: String,
+    },
+    /// There is none like that.
+    #[error(
+        "the wallet {} has no account {name:?}: `commonwatt wallet list` shows its accounts, and an address says whose books to \
+         look at", .folder.display()
+    )]
+    Unknown {
+        /// The folder.
+        folder: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// An account file is damaged.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: AccountError,
+    },
+    /// The key cannot be read, sealed or opened.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] FileError),
+    /// The secret is none.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The account is kept for another chain.
+    #[error(
+        "the account {name} is kept for the chain with genesis {kept:?}, and this one's is {asked:?}: nothing was signed; name \
+         the right node with --url, or use another account"
+    )]
+    OtherChain {
+        /// The account.
+        name: String,
+        /// The chain it is for.
+        kept: Hash,
+        /// The chain that was asked for.
+        asked: Hash,
+    },
+}
+
+/// What an account is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(String);
+
+/// A text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a name has up to {NAME_LETTERS_MAX} of the letters a-z, A-Z, digits, . _ and -, and begins with a letter or digit"
+)]
+pub struct NameError;
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_first = |letter: u8| letter.is_ascii_alphanumeric();
+        let is_other = |letter: u8| is_first(letter) || b"._-".contains(&letter);
+        let fits = text.bytes().next().is_some_and(is_first)
+            && text.bytes().all(is_other)
+            && text.len() <= NAME_LETTERS_MAX;
+        fits.then(|| Self(text.to_owned())).ok_or(NameError)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An account in the folder, as its file says without its password.
+#[derive(Clone, Debug)]
+pub struct KeptAccount {
+    /// Its name.
+    pub name: Name,
+    /// Who it is.
+    pub id: AccountId,
+    /// The file.
+    pub path: PathBuf,
+    /// The scheme of its key.
+    pub scheme: &'static str,
+    /// The only chain it signs for, if it is kept for one.
+    pub genesis: Option<Hash>,
+    file: Account,
+}
+
+impl KeptAccount {
+    /// Opens the account's key.
+    pub fn open(&self, password: &Password) -> Result<KeyPair, AccountsError> {
+        Ok(self.file.open(Some(password))?)
+    }
+
+    /// Refuses to sign for another chain than the one the account is kept for.
+    pub fn verify_chain(&self, asked: Hash) -> Result<(), AccountsError> {
+        match self.genesis {
+            Some(kept) if kept != asked => Err(AccountsError::OtherChain {
+                name: self.name.to_string(),
+                kept,
+                asked,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the account file as it lies in the folder.
+    pub fn read(&self) -> Result<Vec<u8>, AccountsError> {
+        let bytes = files::read_private(&self.path)?;
+        let bytes = bytes.ok_or_else(|| FileError::Missing(self.path.clone()))?;
+        Ok(bytes.to_vec())
+    }
+}
+
+/// A folder with accounts.
+#[derive(Clone, Debug)]
+pub struct AccountFolder(PathBuf);
+
+impl AccountFolder {
+    /// Names a folder, or the one that is meant when none is named.
+    pub fn new(named: Option<&Path>) -> Result<Self, AccountsError> {
+        let absolute = |name| {
+            env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let usual = || {
+            absolute("XDG_DATA_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+                .map(|data| data.join("commonwatt").join("wallet"))
+        };
+        named
+            .map(Path::to_owned)
+            .or_else(usual)
+            .map(Self)
+            .ok_or(AccountsError::NoFolder)
+    }
+
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Lists the accounts by name. A folder that is not there has none.
+    pub fn list(&self) -> Result<Vec<KeptAccount>, AccountsError> {
+        let failed = |source| AccountsError::List {
+            folder: self.0.clone(),
+            source,
+        };
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut accounts = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            let is_account = path.extension().is_some_and(|ending| ending == ENDING);
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            let Some(Ok(name)) = name.filter(|_| is_account).map(Name::from_str) else {
+                continue;
+            };
+            if accounts.len() >= ACCOUNTS_MAX {
+                return Err(AccountsError::TooMany(self.0.clone()));
+            }
+            accounts.extend(read_account(name, path)?);
+        }
+        accounts.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(accounts)
+    }
+
+    /// Returns the account that is meant: by its name or address, or the only one.
+    pub fn find(&self, who: Option<&str>) -> Result<KeptAccount, AccountsError> {
+        let mut accounts = self.list()?;
+        let Some(who) = who else {
+            return match accounts.len() {
+                0 => Err(AccountsError::Empty(self.0.clone())),
+                1 => Ok(accounts.remove(0)),
+                _ => {
+                    let names: Vec<_> = accounts.iter().map(|kept| kept.name.to_string()).collect();
+                    let names = names.join(", ");
+                    Err(AccountsError::WhichOne { names })
+                }
+            };
+        };
+        let id = AccountId::from_ss58check(who).ok();
+        accounts
+            .into_iter()
+            .find(|kept| kept.name.0 == who || Some(&kept.id) == id.as_ref())
+            .ok_or_else(|| AccountsError::Unknown {
+                folder: self.0.clone(),
+                name: who.chars().take(NAME_LETTERS_MAX).collect(),
+            })
+    }
+
+    /// Keeps a key, encrypted; `genesis` is the only chain it will sign for, if that is wanted.
+    pub fn keep(
+        &self,
+        name: &Name,
+        pair: &KeyPair,
+        password: &Password,
+        genesis: Option<Hash>,
+    ) -> Result<PathBuf, AccountsError> {
+        let account = Account::new(pair, Some(password), Some(&name.0), SS58_PREFIX)?;
+        let bytes = with_genesis(&account, genesis);
+        files::create_private_folder(&self.0)?;
+        let path = self.0.join(format!("{name}.{ENDING}"));
+        files::write_private(&path, &bytes)?;
+        Ok(path)
+    }
+}
+
+/// Reads an account's file; `None` when it is gone meanwhile.
+fn read_account(name: Name, path: PathBuf) -> Result<Option<KeptAccount>, AccountsError> {
+    let Some(bytes) = files::read_private(&path)? else {
+        return Ok(None);
+    };
+    let failed = |source| AccountsError::File {
+        path: path.clone(),
+        source,
+    };
+    let file = Account::parse(&bytes).map_err(failed)?;
+    let scheme = file.scheme().map_err(failed)?.name();
+    let id = AccountId::from_ss58check(file.address())
+        .map_err(|_| failed(AccountError::Damaged("its address is mistyped")))?;
+    Ok(Some(KeptAccount {
+        name,
+        id,
+        scheme,
+        genesis: genesis_of(&bytes),
+        path,
+        file,
+    }))
+}
+
+/// Returns the chain an account file names, as polkadot.js writes it.
+pub fn genesis_of(bytes: &[u8]) -> Option<Hash> {
+    let file: Value = serde_json::from_slice(bytes).ok()?;
+    file.get("meta")?.get(GENESIS)?.as_str()?.parse().ok()
+}
+
+/// Returns an account file that names the only chain it is for, as polkadot.js does.
+fn with_genesis(account: &Account, genesis: Option<Hash>) -> Vec<u8> {
+    let json = account.to_json();
+    let Some(genesis) = genesis else {
+        return json.to_vec();
+    };
+    let mut file: Value =
+        serde_json::from_slice(&json).expect("what was just written as JSON is JSON");
+    if let Some(meta) = file.get_mut("meta").and_then(Value::as_object_mut) {
+        meta.insert(GENESIS.to_owned(), Value::from(format!("{genesis:?}")));
+    }
+    let mut bytes = serde_json::to_vec_pretty(&file).expect("JSON can be written again");
+    bytes.push(b'\n');
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commonwatt_keystore::{Scheme, SecretUri, Zeroizing};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn password(text: &str) -> Password {
+        Password::new(Zeroizing::new(text.to_owned())).unwrap()
+    }
+
+    fn pair(uri: &str, scheme: Scheme) -> KeyPair {
+        SecretUri::parse(uri).unwrap().to_pair(scheme).unwrap()
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn accounts_are_kept_encrypted_and_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let wallet = AccountFolder::new(Some(&folder.path().join("a/wallet"))).unwrap();
+        assert!(wallet.list().unwrap().is_empty());
+        assert!(matches!(wallet.find(None), Err(AccountsError::Empty(_))));
+        let genesis = Hash::repeat_byte(1);
+        let path = wallet
+            .keep(
+                &name("eve"),
+                &pair("//Eve", Scheme::Sr25519),
+                &password("one"),
+                Some(genesis),
+            )
+            .unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let kept = wallet.find(None).unwrap();
+        assert_eq!((kept.scheme, kept.genesis), ("sr25519", Some(genesis)));
+        assert_eq!(
+            kept.open(&password("one")).unwrap().public(),
+            *AsRef::<[u8; 32]>::as_ref(&kept.id)
+        );
+        assert!(matches!(
+            kept.open(&password("other")),
+            Err(AccountsError::Account(AccountError::WrongPassword))
+        ));
+        kept.verify_chain(genesis).unwrap();
+        let error = kept.verify_chain(Hash::zero()).unwrap_err().to_string();
+        assert!(error.contains("nothing was signed"), "{error}");
+    }
+
+    #[test]
+    fn no_account_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let wallet = AccountFolder::new(Some(&folder.path().join("wallet"))).unwrap();
+        let alice = pair("//Alice", Scheme::Ed25519);
+        wallet
+            .keep(&name("a"), &alice, &password("x"), None)
+            .unwrap();
+        let before = wallet.find(None).unwrap().read().unwrap();
+        let error = wallet
+            .keep(&name("a"), &alice, &password("y"), None)
+            .unwrap_err();
+        assert!(
+            matches!(error, AccountsError::Io(FileError::Exists(_))),
+            "{error}"
+        );
+        assert_eq!(wallet.find(None).unwrap().read().unwrap(), before);
+    }
+
+    #[test]
+    fn of_several_accounts_one_must_be_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let wallet = AccountFolder::new(Some(&folder.path().join("wallet"))).unwrap();
+        for who in ["bob", "alice"] {
+            let key = pair(&format!("//{who}"), Scheme::Ed25519);
+            wallet.keep(&name(who), &key, &password("x"), None).unwrap();
+        }
+        let error = wallet.find(None).unwrap_err().to_string();
+        assert!(error.contains("alice, bob"), "{error}");
+        let bob = wallet.find(Some("bob")).unwrap();
+        assert_eq!(
+            wallet.find(Some(&bob.id.to_string())).unwrap().name,
+            name("bob")
+        );
+        assert!(matches!(
+            wallet.find(Some("carol")),
+            Err(AccountsError::Unknown { .. })
+        ));
+    }
+
+    #[test]
+    fn a_name_is_no_path() {
+        for text in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../a",
+            ".hidden",
+            "-a",
+            "a b",
+            "ä",
+            &"a".repeat(65),
+        ] {
+            assert_eq!(text.parse::<Name>(), Err(NameError), "{text}");
+        }
+        name("Anna.k_2-x");
+    }
+
+    #[test]
+    fn a_damaged_or_exposed_account_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let wallet = AccountFolder::new(Some(folder.path())).unwrap();
+        let path = folder.path().join("broken.json");
+        fs::write(&path, "{}").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = wallet.list().unwrap_err().to_string();
+        assert!(error.contains("broken.json"), "{error}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = wallet.list().unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+        // What is no account's file is passed over.
+        fs::rename(&path, folder.path().join("notes.txt")).unwrap();
+        assert!(wallet.list().unwrap().is_empty());
+    }
+}

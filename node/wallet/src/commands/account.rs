@@ -1,0 +1,323 @@
+//! `create`, `import`, `export` and `list`: the accounts of the wallet. No node is needed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use commonwatt_keystore::{
+    Account, KeyPair, Password, Scheme, SecretUri, WORD_COUNTS, Zeroizing,
+    files::{self, Exposure},
+};
+use commonwatt_primitives::{AccountId, Hash};
+use commonwatt_runtime::configs::SS58_PREFIX;
+use serde_json::json;
+
+use super::{
+    Console,
+    args::{FolderArgs, PASSWORD},
+};
+use crate::{
+    accounts::{AccountsError, Name, genesis_of},
+    error::WalletError,
+    password::{Prompt, Question},
+    table::{Align, Table},
+};
+
+/// How another password for an exported file is asked for.
+const NEW_PASSWORD: Question = Question {
+    what: "password of the new file",
+    flag: "--new-password-file",
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// The account's name in this wallet
+    name: Name,
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Scheme of the key: ed25519 or sr25519
+    #[arg(long, value_name = "ed25519|sr25519", default_value_t = Scheme::Ed25519)]
+    scheme: Scheme,
+    /// Words of the secret phrase: 12, 15, 18, 21 or 24
+    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = parse_words)]
+    words: usize,
+    /// Write the secret phrase into this new file, readable by its owner alone, instead of showing it
+    #[arg(long, value_name = "FILE")]
+    phrase_file: Option<PathBuf>,
+    /// File with the password of the account in its first line [default: it is asked for]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Genesis hash of the only chain that the account signs for [default: any]
+    #[arg(long, value_name = "HASH")]
+    genesis: Option<Hash>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_words(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| WORD_COUNTS.contains(count))
+        .ok_or_else(|| "a secret phrase has 12, 15, 18, 21 or 24 words".to_owned())
+}
+
+impl Create {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let password = PASSWORD.ask(self.password_file.as_deref(), Prompt::New)?;
+        let secret = SecretUri::generate_phrase(self.words)?;
+        let pair = secret.to_pair(self.scheme)?;
+        // The phrase first: an account whose phrase could not be written would be half lost already.
+        if let Some(file) = &self.phrase_file {
+            files::write_private(file, secret.expose().as_bytes())?;
+        }
+        let folder = self.folder.folder()?;
+        let path = folder.keep(&self.name, &pair, &password, self.genesis)?;
+        let shown = self.phrase_file.is_none().then(|| secret.expose());
+        let where_to_keep = match &self.phrase_file {
+            Some(file) => format!("The secret phrase is in {}.", file.display()),
+            None => "Write the secret phrase down on paper, and clear the screen.".to_owned(),
+        };
+        writeln!(
+            console.notes,
+            "{where_to_keep} Whoever has it owns the account, and nothing else brings it back when file or password are lost."
+        )?;
+        print_account(&self.name, &pair, &path, shown, self.json, console)
+    }
+}
+
+/// Room for what is printed as JSON: a phrase of 24 words and four lines.
+const JSON_BYTES: usize = 2_048;
+
+fn print_account(
+    name: &Name,
+    pair: &KeyPair,
+    path: &Path,
+    phrase: Option<&str>,
+    is_json: bool,
+    console: &mut Console<'_>,
+) -> Result<(), WalletError> {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        name: &'a str,
+        address: &'a str,
+        scheme: &'a str,
+        file: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        secret_phrase: Option<&'a str>,
+    }
+    let address = AccountId::new(pair.public()).to_string();
+    let (name, file) = (name.to_string(), path.display().to_string());
+    if is_json {
+        let answer = Answer {
+            name: &name,
+            address: &address,
+            scheme: pair.scheme().name(),
+            file: &file,
+            secret_phrase: phrase,
+        };
+        // Wiped, and not copied while it grows.
+        let mut json = Zeroizing::new(Vec::with_capacity(JSON_BYTES));
+        serde_json::to_writer_pretty(&mut *json, &answer).map_err(std::io::Error::from)?;
+        json.push(b'\n');
+        console.out.write_all(&json)?;
+        return Ok(());
+    }
+    if let Some(phrase) = phrase {
+        writeln!(console.out, "Secret phrase:  {phrase}")?;
+    }
+    writeln!(console.out, "Name:           {name}")?;
+    writeln!(console.out, "Address:        {address}")?;
+    writeln!(console.out, "Scheme:         {}", pair.scheme())?;
+    writeln!(console.out, "File:           {file}")?;
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The account's name in this wallet
+    name: Name,
+    /// An account file of polkadot.js, or a file with a secret phrase or seed; - for the standard input [default: the
+    /// secret is asked for]
+    source: Option<PathBuf>,
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Scheme of the key that comes from a phrase or seed: ed25519 or sr25519
+    #[arg(long, value_name = "ed25519|sr25519", default_value_t = Scheme::Ed25519)]
+    scheme: Scheme,
+    /// File with the password in its first line: of an encrypted account file, which the account keeps, else a new one
+    /// [default: it is asked for]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Genesis hash of the only chain that the account signs for [default: the one that the account file names, else any]
+    #[arg(long, value_name = "HASH")]
+    genesis: Option<Hash>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Import {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let (pair, password, kept_for) = self.read(console)?;
+        let folder = self.folder.folder()?;
+        let genesis = self.genesis.or(kept_for);
+        let path = folder.keep(&self.name, &pair, &password, genesis)?;
+        print_account(&self.name, &pair, &path, None, self.json, console)
+    }
+
+    fn read(
+        &self,
+        console: &mut Console<'_>,
+    ) -> Result<(KeyPair, Password, Option<Hash>), WalletError> {
+        let bytes = match &self.source {
+            None => {
+                let typed = rpassword::prompt_password("Secret phrase or seed: ").map_err(|error| {
+                    WalletError::usage(format!(
+                        "there is no terminal to ask for the secret ({error}): give it in a file, or as - on the standard \
+                         input"
+                    ))
+                })?;
+                Zeroizing::new(typed.into_bytes())
+            }
+            Some(source) if source.as_os_str() == "-" => files::read_stream(&mut *console.input)?,
+            Some(source) => {
+                let (bytes, exposure) = files::read_input(source)?;
+                if let Exposure::Others(mode) = exposure {
+                    writeln!(
+                        console.notes,
+                        "Warning: other users of this machine can read {path} (mode {mode:04o}): run `chmod 600 '{path}'`.",
+                        path = source.display()
+                    )?;
+                }
+                bytes
+            }
+        };
+        let ask = |prompt| PASSWORD.ask(self.password_file.as_deref(), prompt);
+        if bytes.trim_ascii_start().first() == Some(&b'{') {
+            let file = Account::parse(&bytes).map_err(AccountsError::from)?;
+            let is_encrypted = file.is_encrypted().map_err(AccountsError::from)?;
+            let password = ask(match is_encrypted {
+                true => Prompt::Known,
+                false => Prompt::New,
+            })?;
+            let pair = file
+                .open(is_encrypted.then_some(&password))
+                .map_err(AccountsError::from)?;
+            return Ok((pair, password, genesis_of(&bytes)));
+        }
+        let secret = SecretUri::from_file_content(&bytes)?;
+        if secret.is_well_known() {
+            writeln!(
+                console.notes,
+                "This key comes from the public development phrase: anybody can sign with it."
+            )?;
+        }
+        let pair = secret.to_pair(self.scheme)?;
+        Ok((pair, ask(Prompt::New)?, None))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// The account: its name in the wallet, or its address [default: the only one]
+    #[arg(long, value_name = "NAME|ADDRESS")]
+    account: Option<String>,
+    /// File with the password of the account in its first line [default: it is asked for]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// File with another password for the new file [default: the same password]
+    #[arg(long, value_name = "FILE")]
+    new_password_file: Option<PathBuf>,
+    /// New file, readable by its owner alone [default: the standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Export {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let kept = self.folder.folder()?.find(self.account.as_deref())?;
+        let password = PASSWORD.ask(self.password_file.as_deref(), Prompt::Known)?;
+        // Opened even if it is copied as it is: a file whose password nobody knows is no copy.
+        let pair = kept.open(&password)?;
+        let bytes = match &self.new_password_file {
+            None => kept.read()?,
+            Some(file) => {
+                let password = NEW_PASSWORD.ask(Some(file), Prompt::New)?;
+                let name = kept.name.to_string();
+                let file = Account::new(&pair, Some(&password), Some(&name), SS58_PREFIX)
+                    .map_err(AccountsError::from)?;
+                file.to_json().to_vec()
+            }
+        };
+        match &self.output {
+            None => console.out.write_all(&bytes)?,
+            Some(path) => {
+                files::write_private(path, &bytes)?;
+                writeln!(
+                    console.notes,
+                    "{} is in {}, encrypted. It holds the key and not the phrase it came from, so keep that too.",
+                    kept.id,
+                    path.display()
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let folder = self.folder.folder()?;
+        let accounts = folder.list()?;
+        if self.json {
+            let accounts: Vec<_> = accounts
+                .iter()
+                .map(|kept| {
+                    json!({
+                        "name": kept.name.to_string(),
+                        "address": kept.id.to_string(),
+                        "scheme": kept.scheme,
+                        "genesis": kept.genesis,
+                        "file": kept.path.display().to_string(),
+                    })
+                })
+                .collect();
+            return console.json(&json!(accounts));
+        }
+        let mut table = Table::new(
+            ["name", "address", "scheme", "chain"].map(|heading| (heading, Align::Left)),
+        );
+        for kept in &accounts {
+            let chain = kept
+                .genesis
+                .map_or_else(|| "any".to_owned(), |hash| hash.to_string());
+            table.row([
+                kept.name.to_string(),
+                kept.id.to_string(),
+                kept.scheme.to_owned(),
+                chain,
+            ]);
+        }
+        match table.is_empty() {
+            true => writeln!(
+                console.out,
+                "no accounts in {}: make one with `commonwatt wallet create NAME`",
+                folder.path().display()
+            )?,
+            false => write!(console.out, "{table}")?,
+        }
+        Ok(())
+    }
+}

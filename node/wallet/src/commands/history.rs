@@ -1,0 +1,145 @@
+//! `history`: how the markets of past steps ended.
+
+use clap::Args;
+use commonwatt_primitives::{Step, Wh};
+use jsonrpsee::rpc_params;
+use serde_json::Value;
+
+use super::{Console, args::NodeArgs, orders::understand, session::ask_rules};
+use crate::{
+    answers::{Amount, Clearing, MarketState},
+    client::harmless,
+    error::WalletError,
+    table::{Align, Table},
+    units::{CoinFormat, grouped, table_wh},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct History {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// So many steps
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=3_360))]
+    steps: u32,
+    /// The last one of them [default: the last that closed]
+    #[arg(long, value_name = "STEP")]
+    newest: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl History {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let client = self.node.connect().await?;
+        let asked = rpc_params![self.newest, self.steps];
+        let answer: Value = client.ask("market_history", asked).await?;
+        if self.json {
+            return console.json(&answer);
+        }
+        let clearings: Vec<Clearing> = understand("market_history", answer)?;
+        let unit = ask_rules(&client).await?.unit;
+        let table = clearing_table(&clearings, &client.facts().coin, unit);
+        match table.is_empty() {
+            true => writeln!(console.out, "no orders in these steps")?,
+            false => write!(console.out, "{table}")?,
+        }
+        Ok(())
+    }
+}
+
+/// Says what a unit cost: one price, or between which ones.
+pub(super) fn describe_price(clearing: &Clearing, coin: &CoinFormat) -> String {
+    let bound = |amount: Option<Amount>| amount.map(|Amount(price)| coin.show(price));
+    match (clearing.price, clearing.range) {
+        (Some(Amount(price)), _) => coin.show(price),
+        (None, _) if clearing.volume_units.unwrap_or_default() == 0 => "no trade".to_owned(),
+        (None, Some(range)) => match (bound(range.low), bound(range.high)) {
+            (Some(low), Some(high)) => format!("{low} to {high}"),
+            (Some(low), None) => format!("from {low}"),
+            (None, Some(high)) => format!("up to {high}"),
+            (None, None) => "several".to_owned(),
+        },
+        (None, None) => "several".to_owned(),
+    }
+}
+
+/// Says how a step's market ended, in a word.
+pub(super) fn describe_state(clearing: &Clearing) -> String {
+    match (clearing.state, &clearing.reason) {
+        (MarketState::Cleared, _) => "cleared".to_owned(),
+        (MarketState::Void, None) => "void".to_owned(),
+        (MarketState::Void, Some(reason)) => format!("void: {}", harmless(reason)),
+    }
+}
+
+/// Returns the energy of a clearing.
+pub(super) fn volume(clearing: &Clearing, unit: Wh) -> String {
+    let units = u128::from(clearing.volume_units.unwrap_or_default());
+    table_wh(units.saturating_mul(u128::from(unit.0)))
+}
+
+fn clearing_table(clearings: &[Clearing], coin: &CoinFormat, unit: Wh) -> Table {
+    let price = format!("price of {}", crate::units::show_wh(u128::from(unit.0)));
+    let mut table = Table::new([
+        ("step", Align::Right),
+        ("market", Align::Left),
+        ("mechanism", Align::Left),
+        ("traded", Align::Right),
+        (price.as_str(), Align::Right),
+        ("turnover", Align::Right),
+        ("orders", Align::Right),
+        ("trades", Align::Right),
+    ]);
+    for clearing in clearings {
+        let Step(step) = clearing.step;
+        let count = |count: Option<u32>| grouped(u128::from(count.unwrap_or_default()));
+        let Amount(turnover) = clearing.turnover.unwrap_or_default();
+        let is_void = clearing.state == MarketState::Void;
+        let unless_void = |text: String| if is_void { String::new() } else { text };
+        let mechanism = clearing.mechanism.as_ref().map(ToString::to_string);
+        table.row([
+            grouped(u128::from(step)),
+            describe_state(clearing),
+            mechanism.unwrap_or_default(),
+            unless_void(volume(clearing, unit)),
+            unless_void(describe_price(clearing, coin)),
+            unless_void(coin.show(turnover)),
+            unless_void(count(clearing.orders)),
+            unless_void(count(clearing.trades)),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn clearings_with_and_without_a_price_are_shown() {
+        let clearings: Vec<Clearing> = from_value(json!([
+            {"step": 9, "state": "cleared", "reason": null, "mechanism": {"name": "average"}, "k": 12, "price": "7",
+             "range": {"low": "6", "high": "8"}, "volumeUnits": 120, "turnover": "840", "welfare": "1", "orders": 5,
+             "members": 4, "trades": 3},
+            {"step": 8, "state": "void", "reason": "late", "mechanism": null, "k": null, "price": null, "range": null,
+             "volumeUnits": null, "turnover": null, "welfare": null, "orders": null, "members": null, "trades": null},
+            {"step": 7, "state": "cleared", "reason": null, "mechanism": {"name": "loyal"}, "k": 1, "price": null,
+             "range": {"low": "6", "high": null}, "volumeUnits": 1, "turnover": "6", "orders": 2, "trades": 1},
+        ]))
+        .unwrap();
+        let text = clearing_table(&clearings, &CoinFormat::default(), Wh(10)).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].contains("price of 10Wh"), "{text}");
+        assert!(
+            lines[1].contains("1 200 Wh") && lines[1].contains("7 uCWC"),
+            "{text}"
+        );
+        assert!(
+            lines[2].contains("void: late") && !lines[2].contains("CWC"),
+            "{text}"
+        );
+        assert!(lines[3].contains("from 6 uCWC"), "{text}");
+    }
+}

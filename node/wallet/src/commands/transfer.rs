@@ -1,0 +1,188 @@
+//! `transfer`, `submit` and `chain`.
+
+use std::{path::Path, time::Duration};
+
+use clap::Args;
+use commonwatt_keystore::files;
+use commonwatt_primitives::Wh;
+use commonwatt_runtime::VERSION;
+use serde_json::json;
+
+use super::{
+    Console,
+    args::{NodeArgs, WhoArgs},
+    session::{SignArgs, ask_rules, print_included},
+};
+use crate::{
+    error::WalletError,
+    outcome,
+    progress::{Progress, describe_moment, now_ms},
+    signing::{Signed, TransactionError, describe, transfer},
+    units::show_wh,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Transfer {
+    /// To whom: an address, or the name of an account in this wallet
+    #[arg(value_name = "ADDRESS|NAME")]
+    to: String,
+    /// How many coins: like 7.25, or 500uCWC for millionths
+    #[arg(value_name = "COINS")]
+    amount: String,
+    #[command(flatten)]
+    sign: SignArgs,
+}
+
+impl Transfer {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let to = self.sign.who.resolve(&self.to)?;
+        let session = self.sign.begin().await?;
+        let amount = session.coin().parse(&self.amount)?;
+        if amount == 0 {
+            return Err(WalletError::usage(
+                "nothing would be sent: give more than zero",
+            ));
+        }
+        // No energy is in it, so the unit does not matter.
+        session.finish(transfer(to, amount), Wh(1), console).await
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    /// The transaction as `--offline` printed it: 0x and hexadecimal digits, a file with them, or - for the standard input
+    #[arg(value_name = "HEX|FILE|-")]
+    transaction: String,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Seconds to wait for a block [default: three steps and half a minute]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Submit {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let signed = Signed::parse(&self.read(console)?)?;
+        let client = self.node.connect().await?;
+        let facts = client.facts();
+        let unit = ask_rules(&client).await?.unit;
+        writeln!(
+            console.notes,
+            "Signed by {}: {}",
+            signed.signer,
+            describe(&signed.call, &facts.coin, unit)
+        )?;
+        let patience = self
+            .timeout
+            .map_or_else(|| outcome::patience(&client), Duration::from_secs);
+        let progress = Progress::new(facts.timing, self.json);
+        let included = outcome::submit(&client, &signed, patience, &progress).await?;
+        print_included(&included, &signed, &facts.coin, unit, self.json, console)
+    }
+
+    fn read(&self, console: &mut Console<'_>) -> Result<String, WalletError> {
+        if self.transaction.starts_with("0x") {
+            return Ok(self.transaction.clone());
+        }
+        let bytes = match self.transaction.as_str() {
+            "-" => files::read_stream(&mut *console.input)?,
+            path => files::read_input(Path::new(path))?.0,
+        };
+        let text = str::from_utf8(&bytes).map_err(|_| TransactionError::Hexadecimal)?;
+        Ok(text.to_owned())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChainInfo {
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    who: WhoArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ChainInfo {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let id = self.who.id_if_any()?;
+        let client = self.node.connect().await?;
+        let rules = ask_rules(&client).await?;
+        let (best, hash) = client.best().await?;
+        let nonce = match &id {
+            None => None,
+            Some(id) => Some(client.nonce(id).await?),
+        };
+        let facts = client.facts();
+        if self.json {
+            return console.json(&json!({
+                "chain": facts.name,
+                "genesis": facts.genesis,
+                "specVersion": VERSION.spec_version,
+                "transactionVersion": VERSION.transaction_version,
+                "block": best,
+                "blockHash": hash,
+                "unitWh": rules.unit,
+                "coin": facts.coin.symbol(),
+                "decimals": facts.coin.decimals(),
+                "nextStep": rules.next_step,
+                "stepsAhead": rules.steps_ahead,
+                "account": id.map(|id| id.to_string()),
+                "nonce": nonce,
+            }));
+        }
+        let mut lines = vec![
+            ("chain", facts.name.clone()),
+            ("genesis", format!("{:?}", facts.genesis)),
+            (
+                "versions",
+                format!(
+                    "spec {}, transactions {}",
+                    VERSION.spec_version, VERSION.transaction_version
+                ),
+            ),
+            ("best block", format!("{best} {hash:?}")),
+            ("now", describe_moment(&facts.timing, now_ms())),
+            ("trading unit", show_wh(u128::from(rules.unit.0))),
+            (
+                "coin",
+                format!(
+                    "{} of {} decimals",
+                    facts.coin.symbol(),
+                    facts.coin.decimals()
+                ),
+            ),
+            (
+                "orders",
+                format!(
+                    "from step {} on, {} steps ahead at most",
+                    rules.next_step, rules.steps_ahead
+                ),
+            ),
+        ];
+        if let Some(tariff) = rules.tariff_at(rules.next_step) {
+            let price =
+                |amount: crate::answers::Amount| facts.coin.show_price(amount.0, rules.unit);
+            lines.push((
+                "outer grid",
+                format!(
+                    "takes {}, pays {}",
+                    price(tariff.buy),
+                    price(tariff.feed_in)
+                ),
+            ));
+        }
+        if let (Some(id), Some(nonce)) = (id, nonce) {
+            lines.push(("account", id.to_string()));
+            lines.push(("nonce", nonce.to_string()));
+        }
+        for (name, value) in lines {
+            writeln!(console.out, "{name:<13} {value}")?;
+        }
+        Ok(())
+    }
+}

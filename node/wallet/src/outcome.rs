@@ -1,0 +1,439 @@
+//! Bringing a transaction into a block, and telling what came of it.
+
+use std::time::Duration;
+
+use codec::Decode;
+use commonwatt_primitives::{AccountId, Hash, Wh};
+use commonwatt_runtime::RuntimeEvent;
+use frame_metadata::{RuntimeMetadata, RuntimeMetadataPrefixed};
+use frame_support::storage::storage_prefix;
+use frame_system::{EventRecord, Phase};
+use jsonrpsee::{core::client::Subscription, rpc_params};
+use pallet_double_auction::{OrderId, OrderTerms};
+use scale_info::TypeDef;
+use sp_runtime::{DispatchError, ModuleError};
+
+use crate::{
+    answers::{BlockNumber, OrderName, SignedBlock, TransactionStatus},
+    client::{Client, ClientError, harmless},
+    progress::Progress,
+    signing::{Signed, describe_terms},
+    units::CoinFormat,
+};
+
+/// Steps that a transaction may take until it is in a block, unless somebody says otherwise.
+const PATIENCE_STEPS: u32 = 3;
+/// What is added to that for the ways there and back.
+const PATIENCE_MORE: Duration = Duration::from_secs(30);
+
+/// Why a transaction did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The node refused it, or is gone.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No block took it in time.
+    #[error(
+        "no block took transaction {hash:?} within {waited:?}: it may still be taken; look with `commonwatt wallet orders` or \
+         `balance` before sending another"
+    )]
+    Deadline {
+        /// Which.
+        hash: Hash,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The node stopped telling.
+    #[error(
+        "the node stopped telling about transaction {0:?}: it may still be taken; look with `commonwatt wallet orders` or \
+         `balance` before sending another"
+    )]
+    Ended(Hash),
+    /// Another one took its place.
+    #[error(
+        "another transaction of this account took the place of {0:?}: it has the same nonce; send it again"
+    )]
+    Usurped(Hash),
+    /// The pool threw it out.
+    #[error("the node's pool is full and dropped the transaction: send it again in the next step")]
+    Dropped,
+    /// It became invalid.
+    #[error(
+        "the transaction became invalid before a block took it: its nonce was used by another one, its era is over, or the \
+         account's quota of the step is used up; send it again"
+    )]
+    Invalid,
+    /// The node is not true to itself.
+    #[error("block {0:?} does not hold the transaction the node says it holds: ask another node")]
+    NotInBlock(Hash),
+    /// The events mean nothing to this runtime.
+    #[error(
+        "the events of block {0:?} cannot be read: use the wallet that came with the chain's present version"
+    )]
+    Events(Hash),
+    /// The block took it, and the runtime refused it.
+    #[error("block {number} took the transaction and refused it: {failure}")]
+    Failed {
+        /// The block's number.
+        number: u32,
+        /// What is wrong, and what to do.
+        failure: Failure,
+    },
+}
+
+/// Why the runtime refused a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its name, such as `DoubleAuction.GateClosed`.
+    pub name: String,
+    /// What it means and what to do, in the words of the chain's metadata.
+    pub meaning: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.meaning.is_empty() {
+            true => f.write_str(&self.name),
+            false => write!(f, "{} ({})", self.meaning, self.name),
+        }
+    }
+}
+
+/// A transaction in a block.
+#[derive(Clone, Debug)]
+pub struct Included {
+    /// The transaction's hash.
+    pub hash: Hash,
+    /// The block.
+    pub block: Hash,
+    /// The block's number.
+    pub number: u32,
+    /// What it did.
+    pub events: Vec<RuntimeEvent>,
+}
+
+impl Included {
+    /// Returns the order that came of it, and what it says.
+    pub fn order(&self) -> Option<(OrderId, OrderTerms)> {
+        use pallet_double_auction::Event;
+        self.events.iter().find_map(|event| match event {
+            RuntimeEvent::DoubleAuction(Event::OrderPlaced { id, terms, .. }) => {
+                Some((*id, *terms))
+            }
+            RuntimeEvent::DoubleAuction(Event::OrderReplaced { new, terms, .. }) => {
+                Some((*new, *terms))
+            }
+            _ => None,
+        })
+    }
+
+    /// Tells what it did to the signer, in words.
+    pub fn describe(&self, signer: &AccountId, coin: &CoinFormat) -> Vec<String> {
+        let events = self.events.iter();
+        events
+            .filter_map(|event| describe_event(event, signer, coin))
+            .collect()
+    }
+}
+
+fn describe_event(event: &RuntimeEvent, signer: &AccountId, coin: &CoinFormat) -> Option<String> {
+    use pallet_double_auction::Event;
+    Some(match event {
+        RuntimeEvent::DoubleAuction(Event::OrderPlaced { id, terms, .. }) => {
+            let terms = describe_terms(terms, coin);
+            format!("order {} is placed: {terms}", OrderName(*id))
+        }
+        RuntimeEvent::DoubleAuction(Event::OrderCancelled { id, .. }) => {
+            format!("order {} is cancelled", OrderName(*id))
+        }
+        RuntimeEvent::DoubleAuction(Event::OrderReplaced {
+            old, new, terms, ..
+        }) => {
+            let (old, new) = (OrderName(*old), OrderName(*new));
+            let terms = describe_terms(terms, coin);
+            format!("order {old} is replaced by {new}: {terms}")
+        }
+        RuntimeEvent::Balances(pallet_balances::Event::Transfer { from, to, amount })
+            if from == signer =>
+        {
+            format!("{} went to {to}", coin.show(*amount))
+        }
+        _ => return None,
+    })
+}
+
+/// Returns how long a transaction may take, unless somebody says otherwise.
+pub fn patience(client: &Client) -> Duration {
+    let steps_ms = client
+        .facts()
+        .timing
+        .step_ms
+        .saturating_mul(u64::from(PATIENCE_STEPS));
+    Duration::from_millis(steps_ms).saturating_add(PATIENCE_MORE)
+}
+
+/// Submits a transaction, and waits until a block holds it and is final; returns what it did.
+pub async fn submit(
+    client: &Client,
+    signed: &Signed,
+    patience: Duration,
+    progress: &Progress,
+) -> Result<Included, SubmitError> {
+    let hash = signed.hash();
+    let news: Subscription<TransactionStatus> = client
+        .follow(
+            "author_submitAndWatchExtrinsic",
+            rpc_params![signed.to_hex()],
+            "author_unwatchExtrinsic",
+        )
+        .await?;
+    let waiting = tokio::time::timeout(patience, wait_for_block(news, hash));
+    let block = progress
+        .during("waiting for the block", waiting)
+        .await
+        .map_err(|_| SubmitError::Deadline {
+            hash,
+            waited: patience,
+        })??;
+    let included = read_outcome(client, signed, block).await?;
+    let failure = included.events.iter().find_map(|event| match event {
+        RuntimeEvent::System(frame_system::Event::ExtrinsicFailed { dispatch_error, .. }) => {
+            Some(*dispatch_error)
+        }
+        _ => None,
+    });
+    match failure {
+        None => Ok(included),
+        Some(error) => Err(SubmitError::Failed {
+            number: included.number,
+            failure: explain(client, error, block).await,
+        }),
+    }
+}
+
+async fn wait_for_block(
+    mut news: Subscription<TransactionStatus>,
+    hash: Hash,
+) -> Result<Hash, SubmitError> {
+    let mut block = None;
+    loop {
+        match (news.next().await, block) {
+            (Some(Ok(TransactionStatus::Finalized(final_block))), _) => return Ok(final_block),
+            (Some(Ok(TransactionStatus::InBlock(in_block))), _) => block = Some(in_block),
+            (Some(Ok(TransactionStatus::Retracted(_))), _) => block = None,
+            (Some(Ok(TransactionStatus::Usurped(_))), _) => return Err(SubmitError::Usurped(hash)),
+            (Some(Ok(TransactionStatus::Dropped)), _) => return Err(SubmitError::Dropped),
+            (Some(Ok(TransactionStatus::Invalid)), _) => return Err(SubmitError::Invalid),
+            (Some(Ok(_)), _) => {}
+            // On this chain a stored block is final, so it counts even if nobody says so any more.
+            (None, Some(block)) => return Ok(block),
+            (None, None) => return Err(SubmitError::Ended(hash)),
+            (Some(Err(error)), _) => {
+                return Err(SubmitError::Client(ClientError::Answer {
+                    method: "author_submitAndWatchExtrinsic",
+                    cause: harmless(&error.to_string()),
+                }));
+            }
+        }
+    }
+}
+
+/// Reads what a transaction did from the events of its block.
+async fn read_outcome(
+    client: &Client,
+    signed: &Signed,
+    block: Hash,
+) -> Result<Included, SubmitError> {
+    let held: SignedBlock = client.ask("chain_getBlock", rpc_params![block]).await?;
+    let text = signed.to_hex();
+    let index = held
+        .block
+        .extrinsics
+        .iter()
+        .position(|extrinsic| *extrinsic == text)
+        .and_then(|index| u32::try_from(index).ok())
+        .ok_or(SubmitError::NotInBlock(block))?;
+    let key = format!("0x{}", hex::encode(storage_prefix(b"System", b"Events")));
+    let events: Option<String> = client
+        .ask("state_getStorage", rpc_params![key, block])
+        .await?;
+    let records: Vec<EventRecord<RuntimeEvent, Hash>> = events
+        .and_then(|text| hex::decode(text.strip_prefix("0x")?).ok())
+        .and_then(|bytes| Decode::decode(&mut &bytes[..]).ok())
+        .ok_or(SubmitError::Events(block))?;
+    let BlockNumber(number) = held.block.header.number;
+    Ok(Included {
+        hash: signed.hash(),
+        block,
+        number,
+        events: records
+            .into_iter()
+            .filter(|record| record.phase == Phase::ApplyExtrinsic(index))
+            .map(|record| record.event)
+            .collect(),
+    })
+}
+
+/// Says why the runtime refused a call, in the words of the chain's metadata where it has any.
+async fn explain(client: &Client, error: DispatchError, block: Hash) -> Failure {
+    if let DispatchError::Module(module) = error {
+        let metadata: Result<String, _> = client.ask("state_getMetadata", rpc_params![block]).await;
+        return metadata
+            .ok()
+            .and_then(|text| hex::decode(text.strip_prefix("0x")?).ok())
+            .and_then(|bytes| find_error(&bytes, module))
+            .unwrap_or_else(|| Failure {
+                name: format!("error {:?} of pallet {}", module.error, module.index),
+                meaning: String::new(),
+            });
+    }
+    let meaning = match error {
+        DispatchError::BadOrigin => "the account may not make this call".to_owned(),
+        DispatchError::Token(error) => <&'static str>::from(error).to_owned(),
+        DispatchError::Arithmetic(error) => <&'static str>::from(error).to_owned(),
+        _ => String::new(),
+    };
+    Failure {
+        name: format!("{error:?}"),
+        meaning,
+    }
+}
+
+/// Finds a pallet's error in metadata of version 14.
+fn find_error(mut metadata: &[u8], error: ModuleError) -> Option<Failure> {
+    let RuntimeMetadataPrefixed(_, RuntimeMetadata::V14(metadata)) =
+        RuntimeMetadataPrefixed::decode(&mut metadata).ok()?
+    else {
+        return None;
+    };
+    let mut pallets = metadata.pallets.into_iter();
+    let pallet = pallets.find(|pallet| pallet.index == error.index)?;
+    let errors = metadata.types.resolve(pallet.error?.ty.id)?;
+    let TypeDef::Variant(variants) = &errors.type_def else {
+        return None;
+    };
+    let variant = variants
+        .variants
+        .iter()
+        .find(|variant| Some(&variant.index) == error.error.first())?;
+    let words: Vec<_> = variant.docs.iter().map(|line| line.trim()).collect();
+    Some(Failure {
+        name: harmless(&format!("{}.{}", pallet.name, variant.name)),
+        meaning: harmless(words.join(" ").trim_end_matches('.')),
+    })
+}
+
+/// Says what a call did that left no event a member understands.
+pub fn describe_done(included: &Included, signed: &Signed, coin: &CoinFormat, unit: Wh) -> String {
+    let told = included.describe(&signed.signer, coin);
+    match told.is_empty() {
+        true => format!(
+            "done: {}",
+            crate::signing::describe(&signed.call, coin, unit)
+        ),
+        false => told.join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codec::Encode;
+    use commonwatt_clearing::Side;
+    use commonwatt_primitives::Step;
+    use commonwatt_runtime::Runtime;
+    use frame_support::traits::PalletInfoAccess;
+    use pallet_double_auction::{Cap, Error, When};
+    use sp_io::TestExternalities;
+
+    fn explain(error: ModuleError) -> Option<Failure> {
+        let metadata = TestExternalities::new_empty().execute_with(Runtime::metadata);
+        find_error(&metadata.encode(), error)
+    }
+
+    fn module_error(error: Error<Runtime>) -> ModuleError {
+        match DispatchError::from(error) {
+            DispatchError::Module(error) => error,
+            _ => panic!("a pallet's error is a module's"),
+        }
+    }
+
+    #[test]
+    fn a_pallets_error_is_told_in_its_own_words() {
+        let failure = explain(module_error(Error::GateClosed)).unwrap();
+        assert_eq!(failure.name, "DoubleAuction.GateClosed");
+        assert!(failure.meaning.contains("Choose a later step"), "{failure}");
+        let failure = explain(module_error(Error::NotEnoughCoins)).unwrap();
+        // Documentation of several lines is one sentence.
+        assert!(
+            failure
+                .meaning
+                .contains("keeps it alive: lower one of them, or cancel"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn an_error_nobody_knows_is_no_panic() {
+        let index = u8::try_from(commonwatt_runtime::DoubleAuction::index()).unwrap();
+        let unknown = ModuleError {
+            index,
+            error: [250, 0, 0, 0],
+            message: None,
+        };
+        assert_eq!(explain(unknown), None);
+        assert_eq!(
+            explain(ModuleError {
+                index: 99,
+                ..unknown
+            }),
+            None
+        );
+        assert_eq!(find_error(b"meta", unknown), None);
+    }
+
+    #[test]
+    fn events_are_told_in_words() {
+        use pallet_double_auction::Event;
+        let who = AccountId::new([1; 32]);
+        let other = AccountId::new([2; 32]);
+        let terms = OrderTerms {
+            side: Side::Sell,
+            limit: 3,
+            units: 20,
+            unit: Wh(10),
+            when: When::Standing { until: None },
+            cap: Cap::Quantity,
+        };
+        let id = OrderId::standing(4);
+        let placed = Event::OrderPlaced {
+            who: who.clone(),
+            id,
+            terms,
+        };
+        let paid = pallet_balances::Event::Transfer {
+            from: who.clone(),
+            to: other.clone(),
+            amount: 5,
+        };
+        let included = Included {
+            hash: Hash::zero(),
+            block: Hash::zero(),
+            number: 1,
+            events: vec![
+                RuntimeEvent::DoubleAuction(placed),
+                RuntimeEvent::Balances(paid),
+            ],
+        };
+        let coin = CoinFormat::default();
+        let told = included.describe(&who, &coin);
+        assert_eq!(
+            told[0],
+            "order standing-4 is placed: sell up to 200Wh for at least 3 uCWC/10Wh in every step"
+        );
+        assert_eq!(told[1], format!("5 uCWC went to {other}"));
+        assert_eq!(included.describe(&other, &coin).len(), 1);
+        assert_eq!(included.order(), Some((id, terms)));
+        assert_eq!(Step(0), id.step);
+    }
+}

@@ -1,0 +1,464 @@
+//! The commands against a node that answers what a test wants: what no honest node would do, or not at the right moment.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use clap::{CommandFactory, Parser};
+use codec::Encode;
+use commonwatt_clearing::Side;
+use commonwatt_primitives::{AccountId, Hash, Step, Wh};
+use commonwatt_runtime::{Runtime, RuntimeCall, RuntimeEvent, VERSION};
+use commonwatt_wallet::{Console, WalletCommand, signing::Signed};
+use frame_system::{EventRecord, Phase};
+use jsonrpsee::{
+    RpcModule,
+    core::SubscriptionResult,
+    server::{PendingSubscriptionSink, Server, ServerHandle},
+    types::ErrorObjectOwned,
+};
+use pallet_double_auction::{Call, Cap, Error, Event, OrderId, OrderTerms, When};
+use serde_json::{Value, json};
+use sp_io::TestExternalities;
+use sp_runtime::DispatchError;
+use tokio::runtime::Runtime as Threads;
+
+/// The command line, as the binary has it.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(flatten)]
+    wallet: WalletCommand,
+}
+
+/// Runs a command; returns what it printed, or what went wrong.
+fn wallet(words: &[&str]) -> Result<String, String> {
+    let words = ["wallet"].iter().chain(words);
+    let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let console = &mut Console {
+        out: &mut out,
+        notes: &mut notes,
+        input: &mut std::io::empty(),
+    };
+    cli.wallet.run(console).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+/// What becomes of a transaction.
+#[derive(Clone)]
+enum Fate {
+    /// A block takes it, with these events.
+    Events(Vec<RuntimeEvent>),
+    /// The node refuses it.
+    Refused(ErrorObjectOwned),
+    /// Nothing, ever.
+    Silence,
+    /// The node names a block that does not hold it.
+    Lost,
+}
+
+/// What a node says.
+struct Said {
+    spec_version: u32,
+    chain_type: &'static str,
+    fate: Fate,
+    submitted: Mutex<Vec<String>>,
+}
+
+/// A node that says what it is told to.
+struct Node {
+    url: String,
+    said: Arc<Said>,
+    _handle: ServerHandle,
+    _threads: Threads,
+}
+
+fn genesis() -> Hash {
+    Hash::repeat_byte(1)
+}
+
+fn block() -> Hash {
+    Hash::repeat_byte(2)
+}
+
+fn ok(value: Value) -> Result<Value, ErrorObjectOwned> {
+    Ok(value)
+}
+
+fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
+    let mut module = RpcModule::new(said);
+    let mut tell = |name: &'static str, answer: fn(&Said) -> Value| {
+        module
+            .register_method(name, move |_, said, _| ok(answer(said)))
+            .unwrap();
+    };
+    tell("chain_getBlockHash", |_| json!(genesis()));
+    tell("chain_getFinalizedHead", |_| json!(block()));
+    tell("chain_getHeader", |_| json!({"number": "0x5"}));
+    tell("state_getRuntimeVersion", |said| {
+        json!({
+            "specName": "commonwatt", "specVersion": said.spec_version,
+            "transactionVersion": VERSION.transaction_version,
+        })
+    });
+    tell("system_chain", |_| json!("Test\u{1b}[2J"));
+    tell("system_chainType", |said| json!(said.chain_type));
+    tell(
+        "system_properties",
+        |_| json!({"tokenSymbol": "CWC", "tokenDecimals": 6}),
+    );
+    tell("energy_timing", |_| {
+        json!({
+            "genesisMs": 0, "stepMs": 60_000, "meteredMs": 900_000, "gateOpenMs": 1, "gateCloseMs": 1, "settleDelayMs": 1,
+        })
+    });
+    tell("market_rules", |_| {
+        json!({
+            "unit": 10, "stepsAhead": 96, "ordersMax": 16, "standingMax": 16, "nextStep": 7, "coinRates": null, "loyalty": {},
+            "mechanisms": [{"fromStep": 1, "mechanism": {"name": "average"}}],
+            "tariffs": [{"fromStep": 1, "buy": "9", "feedIn": "2"}],
+        })
+    });
+    tell("system_accountNextIndex", |_| json!(3));
+    tell("state_getMetadata", |_| {
+        let metadata = TestExternalities::new_empty().execute_with(Runtime::metadata);
+        json!(format!("0x{}", hex::encode(metadata.encode())))
+    });
+    tell("chain_getBlock", |said| {
+        let mut extrinsics = vec!["0x00".to_owned()];
+        if !matches!(said.fate, Fate::Lost) {
+            extrinsics.extend(said.submitted.lock().unwrap().clone());
+        }
+        json!({"block": {"header": {"number": "0x6"}, "extrinsics": extrinsics}, "justifications": null})
+    });
+    tell("state_getStorage", |said| {
+        let Fate::Events(events) = &said.fate else {
+            return Value::Null;
+        };
+        // The block's first transaction is not the wallet's.
+        let foreign = RuntimeEvent::System(frame_system::Event::NewAccount {
+            account: AccountId::new([9; 32]),
+        });
+        let records: Vec<EventRecord<RuntimeEvent, Hash>> = [(0, foreign)]
+            .into_iter()
+            .chain(events.iter().map(|event| (1, event.clone())))
+            .map(|(index, event)| EventRecord {
+                phase: Phase::ApplyExtrinsic(index),
+                event,
+                topics: Vec::new(),
+            })
+            .collect();
+        json!(format!("0x{}", hex::encode(records.encode())))
+    });
+    module
+        .register_subscription(
+            "author_submitAndWatchExtrinsic",
+            "author_extrinsicUpdate",
+            "author_unwatchExtrinsic",
+            |params, pending, said, _| async move {
+                let transaction: String = params.one().unwrap();
+                said.submitted.lock().unwrap().push(transaction);
+                follow(pending, said.fate.clone()).await
+            },
+        )
+        .unwrap();
+    module
+}
+
+async fn follow(pending: PendingSubscriptionSink, fate: Fate) -> SubscriptionResult {
+    if let Fate::Refused(error) = fate {
+        pending.reject(error).await;
+        return Ok(());
+    }
+    let sink = pending.accept().await?;
+    let tell = |status: Value| serde_json::value::to_raw_value(&status).unwrap();
+    sink.send(tell(json!("ready"))).await?;
+    match fate {
+        Fate::Silence => sink.closed().await,
+        _ => {
+            sink.send(tell(json!({ "inBlock": block() }))).await?;
+            sink.send(tell(json!({ "finalized": block() }))).await?;
+        }
+    }
+    Ok(())
+}
+
+fn node_that(spec_version: u32, chain_type: &'static str, fate: Fate) -> Node {
+    let threads = Threads::new().unwrap();
+    let said = Arc::new(Said {
+        spec_version,
+        chain_type,
+        fate,
+        submitted: Mutex::default(),
+    });
+    let methods = methods(said.clone());
+    let (address, handle): (SocketAddr, _) = threads.block_on(async {
+        let server = Server::builder().build("127.0.0.1:0").await.unwrap();
+        (server.local_addr().unwrap(), server.start(methods))
+    });
+    Node {
+        url: format!("ws://{address}"),
+        said,
+        _handle: handle,
+        _threads: threads,
+    }
+}
+
+/// A node of a development chain that fits.
+fn node(fate: Fate) -> Node {
+    node_that(VERSION.spec_version, "Development", fate)
+}
+
+impl Node {
+    /// Runs a command that signs as //Alice.
+    fn alice(&self, words: &[&str]) -> Result<String, String> {
+        let mut all = words.to_vec();
+        all.extend(["--suri", "//Alice", "--url", &self.url]);
+        wallet(&all)
+    }
+
+    fn submitted(&self) -> Vec<Signed> {
+        let submitted = self.said.submitted.lock().unwrap();
+        submitted
+            .iter()
+            .map(|text| Signed::parse(text).unwrap())
+            .collect()
+    }
+}
+
+const BID: [&str; 6] = ["bid", "1.5kWh", "--limit", "700uCWC/kWh", "--step", "12"];
+
+fn terms() -> OrderTerms {
+    OrderTerms {
+        side: Side::Buy,
+        limit: 7,
+        units: 150,
+        unit: Wh(10),
+        when: When::Once(Step(12)),
+        cap: Cap::Quantity,
+    }
+}
+
+fn placed() -> Fate {
+    let id = OrderId {
+        step: Step(12),
+        number: 4,
+    };
+    Fate::Events(vec![RuntimeEvent::DoubleAuction(Event::OrderPlaced {
+        who: AccountId::new([7; 32]),
+        id,
+        terms: terms(),
+    })])
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn an_order_is_what_was_written_and_what_came_of_it_is_told() {
+    let node = node(placed());
+    let said = node.alice(&BID).unwrap();
+    assert!(
+        said.contains("order 12-4 is placed: buy up to 1.5kWh for at most 7 uCWC/10Wh in step 12"),
+        "{said}"
+    );
+    assert!(said.contains("in block 6 "), "{said}");
+    let submitted = node.submitted();
+    let call = RuntimeCall::DoubleAuction(Call::place { terms: terms() });
+    assert_eq!(submitted.len(), 1);
+    assert_eq!(submitted[0].call, call);
+    let said = node.alice(&[&BID[..], &["--json"]].concat()).unwrap();
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&answer["order"], &answer["blockNumber"]),
+        (&json!("12-4"), &json!(6))
+    );
+}
+
+#[test]
+fn nothing_is_signed_for_another_chain() {
+    let node = node(placed());
+    let other = format!("{:?}", Hash::repeat_byte(9));
+    let said = node
+        .alice(&[&BID[..], &["--genesis", &other]].concat())
+        .unwrap_err();
+    assert!(
+        said.contains("another chain") && said.contains("--url"),
+        "{said}"
+    );
+    assert!(node.submitted().is_empty());
+    let own = format!("{:?}", genesis());
+    node.alice(&[&BID[..], &["--genesis", &own]].concat())
+        .unwrap();
+}
+
+#[test]
+fn nothing_is_signed_for_other_rules() {
+    let node = node_that(VERSION.spec_version + 1, "Development", placed());
+    let said = node.alice(&BID).unwrap_err();
+    assert!(
+        said.contains("nothing was signed") && said.contains("spec version 2"),
+        "{said}"
+    );
+    assert!(node.submitted().is_empty());
+}
+
+#[test]
+fn a_public_key_signs_nothing_on_a_real_chain() {
+    let node = node_that(VERSION.spec_version, "Live", placed());
+    let said = node.alice(&BID).unwrap_err();
+    assert!(said.contains("anybody can sign"), "{said}");
+    assert!(node.submitted().is_empty());
+}
+
+#[test]
+fn a_refusal_of_the_node_is_passed_on() {
+    let refusal = ErrorObjectOwned::owned(
+        1010,
+        "Invalid Transaction",
+        Some("DoubleAuction.NotEnoughCoins: too few free coins. 999 are free.\u{1b}[2J"),
+    );
+    let node = node(Fate::Refused(refusal));
+    let said = node.alice(&BID).unwrap_err();
+    assert!(
+        said.contains("999 are free") && !said.contains('\u{1b}'),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_refusal_of_the_runtime_is_told_in_the_words_of_the_metadata() {
+    let failed = RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
+        dispatch_error: DispatchError::from(Error::<Runtime>::GateClosed),
+        dispatch_info: Default::default(),
+    });
+    let said = node(Fate::Events(vec![failed])).alice(&BID).unwrap_err();
+    assert!(
+        said.contains("block 6") && said.contains("Choose a later step"),
+        "{said}"
+    );
+    assert!(said.contains("DoubleAuction.GateClosed"), "{said}");
+}
+
+#[test]
+fn nobody_waits_for_ever() {
+    let node = node(Fate::Silence);
+    let began = std::time::Instant::now();
+    let said = node
+        .alice(&[&BID[..], &["--timeout", "1"]].concat())
+        .unwrap_err();
+    assert!(
+        said.contains("no block took") && said.contains("wallet orders"),
+        "{said}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_node_that_lies_about_a_block_is_not_believed() {
+    let said = node(Fate::Lost).alice(&BID).unwrap_err();
+    assert!(said.contains("does not hold the transaction"), "{said}");
+}
+
+#[test]
+fn what_was_signed_offline_is_submitted_as_it_is() {
+    let node = node(placed());
+    let own = format!("{:?}", genesis());
+    let offline = [
+        "--suri",
+        "//Alice",
+        "--offline",
+        "--genesis",
+        &own,
+        "--nonce",
+        "3",
+        "--spec-version",
+        "1",
+        "--transaction-version",
+        "1",
+        "--era",
+        "immortal",
+    ];
+    let signed = wallet(&[&BID[..], &offline].concat()).unwrap();
+    let online = node.alice(&[&BID[..], &["--era", "immortal"]].concat());
+    online.unwrap();
+    // ed25519 signs alike each time: the two ways make the same bytes.
+    assert_eq!(node.submitted()[0].to_hex(), signed.trim());
+    let said = wallet(&["submit", signed.trim(), "--url", &node.url]).unwrap();
+    assert!(said.contains("order 12-4"), "{said}");
+    assert_eq!(node.submitted()[1].to_hex(), signed.trim());
+}
+
+#[test]
+fn signing_offline_names_what_it_lacks() {
+    let own = format!("{:?}", genesis());
+    let offline = |more: &[&str]| {
+        let words = [
+            "--suri",
+            "//Alice",
+            "--offline",
+            "--genesis",
+            &own,
+            "--nonce",
+            "3",
+        ];
+        wallet(&[&BID[..], &words, more].concat()).unwrap_err()
+    };
+    let said = offline(&[]);
+    assert!(said.contains("--spec-version"), "{said}");
+    let said = offline(&["--spec-version", "2", "--transaction-version", "1"]);
+    assert!(said.contains("spec version 1"), "{said}");
+    let said = offline(&["--spec-version", "1", "--transaction-version", "1"]);
+    assert!(
+        said.contains("--era-block") && said.contains("--era immortal"),
+        "{said}"
+    );
+    let next = ["bid", "1kWh", "--limit", "1uCWC"];
+    let words = [
+        "--suri",
+        "//Alice",
+        "--offline",
+        "--genesis",
+        &own,
+        "--nonce",
+        "3",
+        "--spec-version",
+        "1",
+        "--transaction-version",
+        "1",
+        "--era",
+        "immortal",
+    ];
+    let said = wallet(&[&next[..], &words].concat()).unwrap_err();
+    assert!(said.contains("--step"), "{said}");
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+    let secret = "0x0101010101010101010101010101010101010101010101010101010101010101";
+    let said = wallet(&[&BID[..], &["--suri", secret]].concat()).unwrap_err();
+    assert!(
+        said.contains("wallet import") && !said.contains(secret),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_chains_name_cannot_move_the_cursor() {
+    let node = node(placed());
+    let said = wallet(&["chain", "--suri", "//Alice", "--url", &node.url]).unwrap();
+    assert!(
+        said.contains("Test[2J") && !said.contains('\u{1b}'),
+        "{said}"
+    );
+    assert!(
+        said.contains("takes 9 uCWC/10Wh, pays 2 uCWC/10Wh"),
+        "{said}"
+    );
+}

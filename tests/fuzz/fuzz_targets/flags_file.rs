@@ -1,0 +1,5 @@
+//! See `targets::flags_file`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(flags_file);

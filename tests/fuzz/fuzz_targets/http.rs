@@ -1,0 +1,5 @@
+//! See `targets::http`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(http);

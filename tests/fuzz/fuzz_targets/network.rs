@@ -1,0 +1,5 @@
+//! See `targets::network`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(network);

@@ -1,0 +1,5 @@
+//! See `targets::order_book`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(order_book);

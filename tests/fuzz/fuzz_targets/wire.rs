@@ -1,0 +1,5 @@
+//! See `targets::wire`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(wire);
