@@ -38,8 +38,6 @@ pub enum Bug {
     Timeliness,
     /// Evidence of a contradiction is dropped.
     EvidenceDropped,
-    /// Engines are not woken any more after their first restart.
-    WakesForgotten,
 }
 
 impl Bug {

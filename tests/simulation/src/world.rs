@@ -278,8 +278,7 @@ impl World {
                 let is_due = |node: &Node| {
                     node.lives == life && node.process.as_ref().is_some_and(|it| it.wake == wake)
                 };
-                let forgets = self.bug == Some(Bug::WakesForgotten) && life > 1;
-                if is_due(&self.nodes[node]) && !forgets {
+                if is_due(&self.nodes[node]) {
                     self.feed(node, Event::Woken)?;
                 }
             }

@@ -88,11 +88,6 @@ fn planted_silence_to_who_is_behind_is_found() {
 }
 
 #[test]
-fn planted_sleep_after_a_restart_is_found() {
-    find(Bug::WakesForgotten, PlanName::Crashes, &["no liveness"]);
-}
-
-#[test]
 fn planted_token_from_nowhere_is_found() {
     find(Bug::ForgedToken, PlanName::Calm, &["tokens not conserved"]);
 }
