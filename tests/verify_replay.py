@@ -317,9 +317,10 @@ def file_cases():
     yield "no comment lines", run("step,a,b,c\n"), "id,id,...' is missing"
 
 
-def self_test():
+def check_cases(cases):
+    """Compare (name, found, expected) of each case, print the plain closing line, and say whether all are equal."""
     failed = passed = 0
-    for name, found, expected in itertools.chain(formula_cases(), file_cases()):
+    for name, found, expected in cases:
         if found == expected:
             passed += 1
         else:
@@ -327,6 +328,10 @@ def self_test():
             print(f"{name}: expected {expected}, got {found}")
     print(f"{passed} passed, {failed} failed")
     return failed == 0
+
+
+def self_test():
+    return check_cases(itertools.chain(formula_cases(), file_cases()))
 
 
 # ---------------------------------------------------------------- the command

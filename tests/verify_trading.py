@@ -500,15 +500,7 @@ def cases():
 
 
 def self_test():
-    failed = passed = 0
-    for name, found, expected in cases():
-        if found == expected:
-            passed += 1
-        else:
-            failed += 1
-            print(f"{name}: expected {expected}, got {found}")
-    print(f"{passed} passed, {failed} failed")
-    return failed == 0
+    return verify_replay.check_cases(cases())
 
 
 # ---------------------------------------------------------------- the command

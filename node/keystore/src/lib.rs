@@ -37,6 +37,6 @@ pub use keystore::{Keystore, KeystoreError, Protection, Purpose, SessionPairs, S
 pub use node_key::{NodeKey, NodeKeyError};
 pub use pair::{BeaconPair, Ed25519Pair, KeyPair, Scheme, Sr25519Pair, VotePair};
 pub use password::{Password, PasswordError};
-pub use secret::{EntropyError, SecretError, SecretUri, WORD_COUNTS};
+pub use secret::{EntropyError, SecretError, SecretUri, WORD_COUNTS, parse_word_count};
 /// What secrets are handed over in.
 pub use zeroize::Zeroizing;

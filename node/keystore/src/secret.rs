@@ -19,6 +19,17 @@ use crate::pair::{Ed25519Pair, KeyPair, Scheme, Sr25519Pair};
 /// How many words a secret phrase may have.
 pub const WORD_COUNTS: [usize; 5] = [12, 15, 18, 21, 24];
 
+/// Reads how many words a secret phrase is to have, as a command line gives it.
+///
+/// # Errors
+/// It is none of [`WORD_COUNTS`]; the text says which there are.
+pub fn parse_word_count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| WORD_COUNTS.contains(count))
+        .ok_or_else(|| "a secret phrase has 12, 15, 18, 21 or 24 words".to_owned())
+}
+
 /// Longest secret URI that is read, in bytes: 24 words, a path and a password are a quarter of it.
 const URI_BYTES_MAX: usize = 4_096;
 /// Most steps in a derivation path.

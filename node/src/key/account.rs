@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use commonwatt_keystore::{AccountError, Scheme, SecretUri, WORD_COUNTS, Zeroizing, files};
+use commonwatt_keystore::{AccountError, Scheme, SecretUri, Zeroizing, files, parse_word_count};
 use commonwatt_runtime::configs::SS58_PREFIX;
 use serde::Serialize;
 use sp_core::crypto::{AccountId32, Ss58AddressFormat, Ss58Codec};
@@ -21,7 +21,7 @@ pub(super) struct Generate {
     #[arg(long, value_name = "ed25519|sr25519", default_value_t = Scheme::Ed25519)]
     scheme: Scheme,
     /// Words of the secret phrase: 12, 15, 18, 21 or 24
-    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = parse_words)]
+    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = parse_word_count)]
     words: usize,
     /// Write the secret phrase to this new file, readable by its owner alone, instead of showing it
     #[arg(long, value_name = "FILE")]
@@ -29,13 +29,6 @@ pub(super) struct Generate {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-fn parse_words(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|count| WORD_COUNTS.contains(count))
-        .ok_or_else(|| "a secret phrase has 12, 15, 18, 21 or 24 words".to_owned())
 }
 
 impl Generate {

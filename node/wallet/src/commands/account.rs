@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use commonwatt_keystore::{
-    Account, KeyPair, Password, Scheme, SecretUri, WORD_COUNTS, Zeroizing,
+    Account, KeyPair, Password, Scheme, SecretUri, Zeroizing,
     files::{self, Exposure},
+    parse_word_count,
 };
 use commonwatt_primitives::{AccountId, Hash};
 use commonwatt_runtime::configs::SS58_PREFIX;
@@ -38,7 +39,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "ed25519|sr25519", default_value_t = Scheme::Ed25519)]
     scheme: Scheme,
     /// Words of the secret phrase: 12, 15, 18, 21 or 24
-    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = parse_words)]
+    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = parse_word_count)]
     words: usize,
     /// Write the secret phrase into this new file, readable by its owner alone, instead of showing it
     #[arg(long, value_name = "FILE")]
@@ -52,13 +53,6 @@ pub(super) struct Create {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-fn parse_words(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|count| WORD_COUNTS.contains(count))
-        .ok_or_else(|| "a secret phrase has 12, 15, 18, 21 or 24 words".to_owned())
 }
 
 impl Create {
