@@ -17,7 +17,8 @@ use jsonrpsee::{
 };
 use pallet_energy_token::Reading;
 use pallet_virtual_meter::{
-    AgreementInfo, Lots, MonthTotal, StepSummaries, StepSummary, Trace, Vgm, VgmEntry,
+    AgreementInfo, Lots, MonthTotal, StepSummaries, StepSummary, Trace, Vgm, VgmBuckets, VgmEntry,
+    bucket_of,
 };
 
 use crate::{
@@ -140,13 +141,18 @@ fn trace(node: &Node, mut arguments: Arguments) -> Answer<Option<TracedAt>> {
     let Some(trace) = trace else {
         return Ok(None);
     };
+    let buckets = VgmBuckets::<Runtime>::hashed_key_for(step);
+    let count = state.storage(&buckets).map_err(unreadable)?;
+    let count = count.and_then(|bytes| u32::decode(&mut &bytes[..]).ok());
+    let bucket = bucket_of(&member, count.unwrap_or_default());
     let keys = [
         StepSummaries::<Runtime>::hashed_key_for(step),
-        Vgm::<Runtime>::hashed_key_for(step, &member),
+        buckets,
+        Vgm::<Runtime>::hashed_key_for(step, bucket),
         Lots::<Runtime>::hashed_key_for(step),
     ];
     let nodes = state.prove(keys.iter()).map_err(unreadable)?;
-    let [summary, entry, lots] = keys.map(Bytes);
+    let [summary, buckets, entry, lots] = keys.map(Bytes);
     Ok(Some(TracedAt {
         trace: TraceJson::from(trace),
         proof: Proof {
@@ -154,6 +160,7 @@ fn trace(node: &Node, mut arguments: Arguments) -> Answer<Option<TracedAt>> {
             number: header.number,
             state_root: header.state_root,
             summary,
+            buckets,
             entry,
             lots,
             nodes: nodes.into_iter_nodes().map(Bytes).collect(),

@@ -236,7 +236,7 @@ pub(crate) struct TracedAt {
     pub(crate) proof: Proof,
 }
 
-/// Trie nodes that prove what a state holds under three keys.
+/// Trie nodes that prove what a state holds under four keys.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Proof {
@@ -244,6 +244,9 @@ pub(crate) struct Proof {
     pub(crate) number: u32,
     pub(crate) state_root: Hash,
     pub(crate) summary: Bytes,
+    /// How many buckets of entries the step has, so that everybody can tell which one an account's is in.
+    pub(crate) buckets: Bytes,
+    /// The bucket of the account's entry.
     pub(crate) entry: Bytes,
     pub(crate) lots: Bytes,
     pub(crate) nodes: Vec<Bytes>,

@@ -31,7 +31,7 @@ impl<T: Config> Pallet<T> {
         let energy_max =
             compute_energy_max(info.capacity_w, T::Clock::metered_ms(), rules.tolerance);
         ensure!(energy <= energy_max, Error::<T>::BeyondCapacity);
-        let before = Readings::<T>::get(step, meter);
+        let before = Self::reading(meter, step);
         match before {
             Some(known) => ensure!(quality.may_replace(known.quality), Error::<T>::QualityWorse),
             None => Self::verify_room(step)?,

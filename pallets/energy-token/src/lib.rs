@@ -46,6 +46,7 @@ pub use reports::{
 };
 pub use sequence::DeviceState;
 pub use types::{
+    METERS_PER_BUCKET, ReadingBucket, ReadingIndex, bucket_of,
     ClassErrors, Conditions, Flag, Load, Measurement, MpeTable, Reading, ReadingSource,
     RegisterReading, Report, Rules, TemperatureBand,
 };
@@ -107,16 +108,17 @@ pub mod pallet {
     #[pallet::storage]
     pub type Settings<T> = StorageValue<_, Rules, ValueQuery>;
 
-    /// What is known about the energy of each meter in each step kept.
+    /// What is known about the energy of the meters in each step kept, by step and bucket ([`bucket_of`]): an entry
+    /// of the state for each reading would cost most of a block's time and bytes.
     #[pallet::storage]
     pub type Readings<T> =
-        StorageDoubleMap<_, Twox64Concat, Step, Twox64Concat, MeterId, Reading, OptionQuery>;
+        StorageDoubleMap<_, Twox64Concat, Step, Twox64Concat, u32, ReadingBucket, ValueQuery>;
 
-    /// The meters that have a reading in a step, in the order of their first one; so that neither the
-    /// distribution nor the end of a step's retention has to search the trie.
+    /// How many readings a step has, and in which buckets; so that neither the distribution nor the end of a step's
+    /// retention has to search the trie.
     #[pallet::storage]
-    pub type MetersOfStep<T: Config> =
-        StorageMap<_, Twox64Concat, Step, BoundedVec<MeterId, T::MaxMeters>, ValueQuery>;
+    pub type ReadingIndexes<T: Config> =
+        StorageMap<_, Twox64Concat, Step, ReadingIndex<T::MaxMeters>, ValueQuery>;
 
     /// Consumption reported as a salted commitment. It stays when the consumption is revealed.
     #[pallet::storage]
@@ -652,13 +654,14 @@ pub mod pallet {
 
         /// Returns what is known about a meter's energy in a step.
         pub fn reading(meter: MeterId, step: Step) -> Option<Reading> {
-            Readings::<T>::get(step, meter)
+            let bucket = Readings::<T>::get(step, bucket_of(meter));
+            bucket.get(meter).copied()
         }
 
         /// Returns a meter's readings of the `count` steps from `first` on, by ascending step.
         pub fn readings_of_meter(meter: MeterId, first: Step, count: u32) -> Vec<(Step, Reading)> {
             Self::steps_from(first, count)
-                .filter_map(|step| Some((step, Readings::<T>::get(step, meter)?)))
+                .filter_map(|step| Some((step, Self::reading(meter, step)?)))
                 .collect()
         }
 
@@ -693,14 +696,12 @@ pub mod pallet {
 
     impl<T: Config> ReadingsOfSteps for Pallet<T> {
         fn readings_of(step: Step) -> Vec<MeteredEnergy> {
-            let mut meters = MetersOfStep::<T>::get(step).into_inner();
-            meters.sort_unstable();
-            meters
+            let mut buckets = ReadingIndexes::<T>::get(step).buckets.into_inner();
+            buckets.sort_unstable();
+            buckets
                 .into_iter()
-                .filter_map(|meter| {
-                    let energy = Readings::<T>::get(step, meter)?.energy;
-                    Some(MeteredEnergy { meter, energy })
-                })
+                .flat_map(|bucket| Readings::<T>::get(step, bucket).0)
+                .map(|(meter, Reading { energy, .. })| MeteredEnergy { meter, energy })
                 .collect()
         }
 
@@ -733,10 +734,10 @@ pub mod pallet {
             let Some(expired) = now.0.checked_sub(Self::retention()).map(Step) else {
                 return T::WeightInfo::forget_step(0, 0);
             };
-            let meters = MetersOfStep::<T>::take(expired);
+            let index = ReadingIndexes::<T>::take(expired);
             let committers = CommittersOfStep::<T>::take(expired);
-            for meter in &meters {
-                Readings::<T>::remove(expired, meter);
+            for bucket in &index.buckets {
+                Readings::<T>::remove(expired, bucket);
             }
             for meter in &committers {
                 Commitments::<T>::remove(expired, meter);
@@ -745,8 +746,8 @@ pub mod pallet {
             if changed.remove(&expired) {
                 ChangedSteps::<T>::put(changed);
             }
-            let count = |list: &[MeterId]| u32::try_from(list.len()).unwrap_or(u32::MAX);
-            T::WeightInfo::forget_step(count(&meters), count(&committers))
+            let committers = u32::try_from(committers.len()).unwrap_or(u32::MAX);
+            T::WeightInfo::forget_step(index.readings, committers)
         }
     }
 
@@ -764,26 +765,34 @@ pub mod pallet {
             let is_kept = |step: Step| step <= now && now.since(step) < rules.retention;
 
             let mut listed = 0usize;
-            for (step, mut meters) in
-                MetersOfStep::<T>::iter().map(|(step, meters)| (step, meters.into_inner()))
-            {
-                ensure!(is_kept(step), "a list of meters lies outside the retention");
-                listed += meters.len();
-                meters.sort_unstable();
+            for (step, index) in ReadingIndexes::<T>::iter() {
+                ensure!(is_kept(step), "an index of readings lies outside the retention");
+                let mut buckets = index.buckets.into_inner();
+                buckets.sort_unstable();
                 ensure!(
-                    meters.windows(2).all(|pair| pair[0] != pair[1]),
-                    "a meter is listed twice"
+                    buckets.windows(2).all(|pair| pair[0] != pair[1]),
+                    "a bucket of readings is listed twice"
                 );
-                for meter in meters {
+                let mut readings = 0usize;
+                for number in &buckets {
+                    let bucket = Readings::<T>::get(step, number).0;
+                    ensure!(!bucket.is_empty(), "a bucket is listed without a reading");
                     ensure!(
-                        Readings::<T>::contains_key(step, meter),
-                        "a meter is listed without a reading"
+                        bucket.iter().all(|(meter, _)| bucket_of(*meter) == *number)
+                            && bucket.windows(2).all(|pair| pair[0].0 < pair[1].0),
+                        "a bucket holds what does not belong there, or not by ascending meter"
                     );
+                    readings += bucket.len();
                 }
+                ensure!(
+                    u32::try_from(readings) == Ok(index.readings),
+                    "a step's readings are miscounted"
+                );
+                listed += buckets.len();
             }
             ensure!(
                 Readings::<T>::iter().count() == listed,
-                "a reading is not listed"
+                "a bucket of readings is not listed"
             );
 
             let mut committed = 0usize;

@@ -186,7 +186,7 @@ impl<T: Config> Pallet<T> {
             committed_steps: 0,
         };
         for step in (first.0..=last.0).map(Step) {
-            match Readings::<T>::get(step, meter) {
+            match Self::reading(meter, step) {
                 Some(reading) => {
                     credited.energy = credited
                         .energy

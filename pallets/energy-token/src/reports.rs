@@ -23,7 +23,7 @@ use crate::{
     math::{compute_energy_max, compute_pulse_energy},
     pallet::*,
     sequence::{DeviceState, SequenceError, WINDOW},
-    types::{Measurement, Reading, ReadingSource, Report, Rules},
+    types::{Measurement, Reading, ReadingSource, Report, Rules, bucket_of},
 };
 
 /// What the id of a lot is derived from, before meter and step.
@@ -161,7 +161,7 @@ impl<T: Config> Pallet<T> {
         Self::verify_kept(step, now, &rules)?;
         let commitment = Commitments::<T>::get(step, meter).ok_or(Error::<T>::NotCommitted)?;
         ensure!(
-            !Readings::<T>::contains_key(step, meter),
+            Self::reading(meter, step).is_none(),
             Error::<T>::StepInClear
         );
         ensure!(
@@ -232,9 +232,8 @@ impl<T: Config> Pallet<T> {
 
     /// Checks that `step` has room for the reading of one more meter.
     pub(crate) fn verify_room(step: Step) -> Result<(), Error<T>> {
-        let count = MetersOfStep::<T>::decode_len(step).unwrap_or_default();
         ensure!(
-            u32::try_from(count).is_ok_and(|count| count < T::MaxMeters::get()),
+            ReadingIndexes::<T>::get(step).readings < T::MaxMeters::get(),
             Error::<T>::StepFull
         );
         Ok(())
@@ -256,17 +255,30 @@ impl<T: Config> Pallet<T> {
         Ok(is_new.then_some(changed))
     }
 
-    /// Writes a reading, and lists its meter when the step had none of it; [`Self::verify_room`] goes first.
+    /// Writes a reading, and counts it when the step had none of its meter; [`Self::verify_room`] goes first.
     pub(crate) fn put_reading(
         meter: MeterId,
         step: Step,
         before: Option<Reading>,
         reading: Reading,
     ) {
-        Readings::<T>::insert(step, meter, reading);
+        let number = bucket_of(meter);
+        let is_first = Readings::<T>::mutate(step, number, |bucket| {
+            let is_first = bucket.0.is_empty();
+            let _ = bucket
+                .put(meter, reading)
+                .defensive_proof("a bucket has room for all meters that belong there");
+            is_first
+        });
         if before.is_none() {
-            let _ = MetersOfStep::<T>::try_append(step, meter)
-                .defensive_proof("the step has room: it was checked before the first write");
+            ReadingIndexes::<T>::mutate(step, |index| {
+                index.readings = index.readings.saturating_add(1);
+                if is_first {
+                    let _ = index.buckets.try_push(number).defensive_proof(
+                        "the step has room: it was checked before the first write",
+                    );
+                }
+            });
         }
     }
 }
@@ -393,7 +405,7 @@ impl<T: Config> Draft<T> {
         let meter = self.reporter.meter;
         let may_hide = self.reporter.info.kind == MeterKind::Consumption;
         self.steps.entry(step).or_insert_with(|| {
-            let before = Readings::<T>::get(step, meter);
+            let before = Pallet::<T>::reading(meter, step);
             StepDraft {
                 before,
                 reading: before,

@@ -1,7 +1,11 @@
 //! What devices report, what the chain keeps of it, and the table of permissible errors.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use commonwatt_primitives::{Bps, Hash, MeterClass, Quality, Step, Wh};
+use commonwatt_primitives::{Bps, Hash, MeterClass, MeterId, Quality, Step, Wh};
+use frame_support::{
+    BoundedVec, CloneNoBound, DebugNoBound, DefaultNoBound, EqNoBound, PartialEqNoBound,
+    traits::{ConstU32, Get},
+};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +92,53 @@ pub struct Reading {
     pub version: u32,
     /// Where it came from.
     pub source: ReadingSource,
+}
+
+/// Meters whose readings of a step share an entry of the state: those with neighbouring numbers.
+pub const METERS_PER_BUCKET: u32 = 32;
+
+/// Returns the number of the bucket that holds a meter's readings.
+pub fn bucket_of(meter: MeterId) -> u32 {
+    meter.0 / METERS_PER_BUCKET
+}
+
+/// Readings of a step, by ascending meter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct ReadingBucket(pub BoundedVec<(MeterId, Reading), ConstU32<METERS_PER_BUCKET>>);
+
+impl ReadingBucket {
+    /// Returns what is known of a meter.
+    pub fn get(&self, meter: MeterId) -> Option<&Reading> {
+        let place = self.0.binary_search_by_key(&meter, |(meter, _)| *meter);
+        self.0.get(place.ok()?).map(|(_, reading)| reading)
+    }
+
+    /// Puts a reading in its place.
+    ///
+    /// # Errors
+    /// The bucket is full of other meters, which cannot be if all belong there.
+    pub fn put(&mut self, meter: MeterId, reading: Reading) -> Result<(), ()> {
+        match self.0.binary_search_by_key(&meter, |(meter, _)| *meter) {
+            Ok(place) => {
+                let known = self.0.get_mut(place).ok_or(())?;
+                *known = (meter, reading);
+                Ok(())
+            }
+            Err(place) => self.0.try_insert(place, (meter, reading)).map_err(|_| ()),
+        }
+    }
+}
+
+/// Which readings a step has.
+#[derive(CloneNoBound, DebugNoBound, DefaultNoBound, PartialEqNoBound, EqNoBound)]
+#[derive(Encode, Decode, MaxEncodedLen, TypeInfo)]
+#[codec(mel_bound())]
+#[scale_info(skip_type_params(MaxMeters))]
+pub struct ReadingIndex<MaxMeters: Get<u32>> {
+    /// How many there are.
+    pub readings: u32,
+    /// The buckets that hold them, in the order of their first one.
+    pub buckets: BoundedVec<u32, MaxMeters>,
 }
 
 /// A meter's own register as the DSO read it.

@@ -16,7 +16,7 @@ use frame_support::{BoundedVec, traits::Get};
 
 use crate::{
     Agreement, Agreements, Config, Event, LOG_TARGET, LastRun, Lots, MonthTotals, Pallet,
-    Retention, Schedule, StepSummaries, StorageBalances, StorageMoves, TokensPerWh, Vgm,
+    Retention, Schedule, StepSummaries, StorageBalances, StorageMoves, TokensPerWh,
     allocation::{Allocation, Cap, allocate_pro_rata, allocate_static, compute_loss, split_rest},
     storage::{Effect, compute_credit, compute_stored, replace_effect},
     types::{
@@ -129,7 +129,7 @@ impl<T: Config> Pallet<T> {
         let before = StepSummaries::<T>::get(step);
         let (entries_before, moves_before) = match before {
             Some(_) => (
-                Vgm::<T>::iter_prefix(step).collect(),
+                Self::entries(step),
                 StorageMoves::<T>::get(step),
             ),
             None => Default::default(),
@@ -343,18 +343,14 @@ impl<T: Config> Pallet<T> {
         for (storage, balance) in run.balances {
             StorageBalances::<T>::insert(storage, balance);
         }
+        Self::write_entries(
+            step,
+            run.changes.iter().map(|change| (&change.who, change.after)),
+        );
         for Change {
-            who,
-            after,
-            month_total,
-            ..
+            who, month_total, ..
         } in &run.changes
         {
-            if after.is_empty() {
-                Vgm::<T>::remove(step, who);
-            } else {
-                Vgm::<T>::insert(step, who, after);
-            }
             MonthTotals::<T>::insert(run.month, who, month_total);
         }
         let StepSummary {

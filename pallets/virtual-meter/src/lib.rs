@@ -32,8 +32,8 @@
 //!   credit them to.
 //! - A meter's beneficiary, loss and efficiency are those that held in the step distributed, however
 //!   late it is distributed again; its owner never changes, a new owner gets a new meter.
-//! - A VGM is one storage entry per step and account, so that a member can prove its own with a light
-//!   client, and the entries of a step share a prefix, which goes in one piece when the step expires.
+//! - The VGMs of a step stand in buckets of some sixteen accounts: a member proves its own with a light client by
+//!   one of them, and a block adds and removes few entries of the state (see `entries`, ADR 0023).
 //!
 //! ## Not here
 //! What was measured: `pallet-energy-token`. Consumption under a commitment is unknown here; once it is
@@ -47,6 +47,7 @@ extern crate alloc;
 
 pub mod allocation;
 mod distribution;
+mod entries;
 mod market;
 pub mod storage;
 mod trace;
@@ -61,6 +62,7 @@ mod mock;
 #[cfg(test)]
 mod tests;
 
+pub use entries::bucket_of;
 pub use pallet::*;
 pub use types::*;
 pub use weights::WeightInfo;
@@ -128,11 +130,25 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastVersion<T> = StorageValue<_, u32, ValueQuery>;
 
-    /// What each account's virtual generation meter holds of a step. Accounts without an entry have
-    /// nothing.
+    /// What each account's virtual generation meter holds of a step, by step and bucket ([`bucket_of`]). Accounts
+    /// without an entry have nothing.
+    ///
+    /// A bucket's bound is the number of accounts that the DSO registered; some sixteen share one.
     #[pallet::storage]
-    pub type Vgm<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, Step, Twox64Concat, T::AccountId, VgmEntry, OptionQuery>;
+    #[pallet::unbounded]
+    pub type Vgm<T: Config> = StorageDoubleMap<
+        _,
+        Twox64Concat,
+        Step,
+        Twox64Concat,
+        u32,
+        Vec<(T::AccountId, VgmEntry)>,
+        ValueQuery,
+    >;
+
+    /// How many buckets of virtual generation meters a step has.
+    #[pallet::storage]
+    pub type VgmBuckets<T> = StorageMap<_, Twox64Concat, Step, u32, OptionQuery>;
 
     /// Each kept step in figures.
     #[pallet::storage]
@@ -598,12 +614,9 @@ pub mod pallet {
                 Lots::<T>::remove(oldest);
                 StorageMoves::<T>::remove(oldest);
                 let limit = Self::accounts_max();
-                let entries: Vec<_> = Vgm::<T>::iter_prefix(oldest)
-                    .take(usize::try_from(limit).unwrap_or(usize::MAX))
-                    .collect();
+                let entries = Self::remove_entries(oldest, limit);
                 let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
                 for (who, entry) in entries {
-                    Vgm::<T>::remove(oldest, &who);
                     T::OnHoldingExpired::on_holding_expired(oldest, &who, entry.market_face_wh());
                 }
                 removed = removed.saturating_add(count);
@@ -691,7 +704,7 @@ pub mod pallet {
         /// Returns what an account's virtual generation meter holds of a step, while it is kept.
         pub fn vgm(step: Step, who: &T::AccountId) -> Option<VgmEntry> {
             Self::is_kept(step)
-                .then(|| Vgm::<T>::get(step, who))
+                .then(|| Self::entry(step, who))
                 .flatten()
         }
 
@@ -705,9 +718,7 @@ pub mod pallet {
             if !Self::is_kept(step) {
                 return Vec::new();
             }
-            let mut entries: Vec<_> = Vgm::<T>::iter_prefix(step).collect();
-            entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            entries
+            Self::entries(step).into_iter().collect()
         }
 
         /// Returns the oldest and the newest step whose detail is kept; the first is after the second while

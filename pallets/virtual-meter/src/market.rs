@@ -11,7 +11,7 @@ use sp_runtime::{ArithmeticError, DispatchError, DispatchResult};
 
 use crate::{
     Config, Error, Event, MonthTotal, MonthTotals, Pallet, StorageBalances, StorageMove,
-    StorageMoves, Vgm, VgmEntry,
+    StorageMoves, VgmEntry,
     storage::{Effect, compute_stored, replace_effect},
 };
 
@@ -34,7 +34,7 @@ struct Recharge {
 impl<T: Config> TradableEnergy<T::AccountId> for Pallet<T> {
     fn holding(step: Step, who: &T::AccountId) -> Option<Holding> {
         Self::is_kept(step).then(|| {
-            let entry = Vgm::<T>::get(step, who).unwrap_or_default();
+            let entry = Self::entry(step, who).unwrap_or_default();
             Holding {
                 vgm_wh: entry.net_wh(),
                 consumption: entry.consumption,
@@ -65,7 +65,7 @@ impl<T: Config> TradableEnergy<T::AccountId> for Pallet<T> {
         let traded = moves
             .iter()
             .map(|one| {
-                let before = Vgm::<T>::get(step, &one.who).unwrap_or_default();
+                let before = Self::entry(step, &one.who).unwrap_or_default();
                 let after = Self::verify_move(one, before)?;
                 let month_total = MonthTotals::<T>::get(month, &one.who)
                     .replace(&before, &after)
@@ -80,13 +80,11 @@ impl<T: Config> TradableEnergy<T::AccountId> for Pallet<T> {
         let mut storages = StorageMoves::<T>::get(step);
         let recharges = Self::compute_recharges(step, &storages, &traded)?;
         // Write.
+        Self::write_entries(step, traded.iter().map(|one| (&one.who, one.after)));
         for Traded {
-            who,
-            after,
-            month_total,
+            who, month_total, ..
         } in &traded
         {
-            Vgm::<T>::insert(step, who, after);
             MonthTotals::<T>::insert(month, who, month_total);
         }
         for recharge in &recharges {

@@ -3,6 +3,7 @@
 mod agreement;
 mod corrections;
 mod distribution;
+mod entries;
 mod retention;
 mod storage;
 mod tokens;

@@ -7,7 +7,7 @@ use sp_runtime::TryRuntimeError;
 
 use crate::{
     Agreements, Config, Key, Lot, Lots, MonthTotal, MonthTotals, OldestKept, Pallet, Schedule,
-    StepSummaries, StorageBalances, StorageMoves, Vgm, VgmEntry, VotingDebt,
+    StepSummaries, StorageBalances, StorageMoves, Vgm, VgmBuckets, VgmEntry, VotingDebt, bucket_of,
 };
 
 impl<T: Config> Pallet<T> {
@@ -18,13 +18,27 @@ impl<T: Config> Pallet<T> {
             ensure!(step >= oldest, "a summary outlives its retention");
             Self::check_step(step)?;
         }
-        for (step, _, entry) in Vgm::<T>::iter() {
+        for (step, number, bucket) in Vgm::<T>::iter() {
             let is_expiring = step == oldest;
+            let has_summary = StepSummaries::<T>::contains_key(step);
+            ensure!(is_expiring || has_summary, "a VGM of a step without summary");
+            let buckets = VgmBuckets::<T>::get(step).unwrap_or(0);
             ensure!(
-                is_expiring || StepSummaries::<T>::contains_key(step),
-                "a VGM of a step without summary"
+                number < buckets && !bucket.is_empty(),
+                "a bucket of VGMs is not counted, or empty"
             );
-            ensure!(!entry.is_empty(), "an empty VGM is kept");
+            ensure!(
+                bucket.windows(2).all(|pair| pair[0].0 < pair[1].0),
+                "the VGMs of a bucket do not stand in order"
+            );
+            for (who, entry) in &bucket {
+                ensure!(!entry.is_empty(), "an empty VGM is kept");
+                // An expiring step counts fewer buckets from block to block.
+                ensure!(
+                    !has_summary || bucket_of(who, buckets) == number,
+                    "a VGM stands in another's bucket"
+                );
+            }
         }
         let without_summary = |step: Step| !StepSummaries::<T>::contains_key(step);
         ensure!(
@@ -163,7 +177,9 @@ impl<T: Config> Pallet<T> {
     /// steps has expired.
     fn check_months() -> Result<(), TryRuntimeError> {
         let mut kept = BTreeMap::<(Month, T::AccountId), MonthTotal>::new();
-        for (step, who, entry) in Vgm::<T>::iter() {
+        let entries = Vgm::<T>::iter()
+            .flat_map(|(step, _, bucket)| bucket.into_iter().map(move |held| (step, held)));
+        for (step, (who, entry)) in entries {
             let total = kept.entry((T::Clock::month_of(step), who)).or_default();
             *total = total
                 .replace(&VgmEntry::default(), &entry)

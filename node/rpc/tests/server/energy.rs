@@ -2,9 +2,9 @@
 
 use codec::Decode;
 use commonwatt_primitives::{MeterId, Quality, Step, Wh};
-use commonwatt_runtime::{AccountId, RuntimeCall, example::account};
+use commonwatt_runtime::{AccountId, Runtime, RuntimeCall, example::account};
 use commonwatt_storage::StatePruning;
-use pallet_virtual_meter::{Lot, StepSummary, VgmEntry};
+use pallet_virtual_meter::{Lot, StepSummary, Vgm, VgmEntry};
 use serde_json::{Value, json};
 use sp_core::{Bytes, H256};
 use sp_runtime::traits::BlakeTwo256;
@@ -121,7 +121,7 @@ async fn a_trace_can_be_checked_against_the_state_root_alone() {
     assert_eq!(proof["stateRoot"], json!(header.state_root));
     assert_eq!(proof["number"], json!(header.number));
     let nodes = proof["nodes"].as_array().unwrap().iter().map(bytes);
-    let keys = ["summary", "entry", "lots"].map(|name| bytes(&proof[name]));
+    let keys = ["summary", "buckets", "entry", "lots"].map(|name| bytes(&proof[name]));
     let values = read_proof_check::<BlakeTwo256, _>(
         header.state_root,
         StorageProof::new(nodes.collect::<Vec<_>>()),
@@ -132,9 +132,13 @@ async fn a_trace_can_be_checked_against_the_state_root_alone() {
     let summary = StepSummary::decode(&mut &value(0)[..]).unwrap();
     assert_eq!(json!(summary.version), trace["version"]);
     assert_eq!(summary.generated, Wh(25_000));
-    let entry = VgmEntry::decode(&mut &value(1)[..]).unwrap();
+    let buckets = u32::decode(&mut &value(1)[..]).unwrap();
+    let bucket = pallet_virtual_meter::bucket_of(&account("Y"), buckets);
+    assert_eq!(keys[2], Vgm::<Runtime>::hashed_key_for(Step(1), bucket));
+    let entries = Vec::<(AccountId, VgmEntry)>::decode(&mut &value(2)[..]).unwrap();
+    let entry = entries.iter().find(|(who, _)| *who == account("Y")).unwrap().1;
     assert_eq!(json!(entry.allocated()), trace["allocated"]);
-    let lots = Vec::<Lot<AccountId>>::decode(&mut &value(2)[..]).unwrap();
+    let lots = Vec::<Lot<AccountId>>::decode(&mut &value(3)[..]).unwrap();
     let lots: Vec<_> = lots.iter().map(|lot| (lot.meter, lot.energy)).collect();
     assert_eq!(lots, [(MeterId(0), Wh(15_000)), (MeterId(1), Wh(10_000))]);
 }

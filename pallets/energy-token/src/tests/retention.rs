@@ -15,7 +15,7 @@ fn a_step_is_forgotten_when_its_retention_ends() {
         run_to(RETENTION + 1);
         assert_eq!(energy_of(PV, 1), None);
         assert_eq!(Readings::<Test>::iter().count(), 0);
-        assert_eq!(MetersOfStep::<Test>::iter().count(), 0);
+        assert_eq!(ReadingIndexes::<Test>::iter().count(), 0);
         assert_eq!(Commitments::<Test>::iter().count(), 0);
         assert_eq!(CommittersOfStep::<Test>::iter().count(), 0);
     });
@@ -29,7 +29,7 @@ fn a_year_of_steps_leaves_no_more_than_the_retention() {
             assert_ok!(report(pv(), step.into(), interval(step, 1)));
         }
         assert_eq!(Readings::<Test>::iter().count(), RETENTION as usize);
-        assert_eq!(MetersOfStep::<Test>::iter().count(), RETENTION as usize);
+        assert_eq!(ReadingIndexes::<Test>::iter().count(), RETENTION as usize);
     });
 }
 

@@ -59,7 +59,7 @@ fn a_step_with_many_buyers_expires_in_pieces() {
             ..Default::default()
         };
         for who in 5_000..5_250 {
-            Vgm::<Test>::insert(Step(1), who, entry);
+            VirtualMeter::write_entries(Step(1), [(&who, entry)].into_iter());
             crate::MonthTotals::<Test>::insert(Month(0), who, MonthTotal::default());
         }
         finish_blocks_until(RETENTION);
