@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from network_checks import (
-    PATIENCE_S, Rpc, closed_step, count_whole_steps, is_alive, kill_quietly, run_scenarios, verify_rankings, wait_for_energy,
-    wait_for_height, wait_for_same_chain, wait_until)
+    PATIENCE_S, Rpc, closed_step, count_whole_steps, is_alive, kill_quietly, run_scenarios, verify_market, verify_rankings,
+    wait_for_energy, wait_for_height, wait_for_same_chain, wait_until)
 
 # Steps at a chain's beginning that may have gone by before all nodes and meters were there.
 FIRST_STEPS = 3
@@ -148,6 +149,12 @@ class Story:
         rpc, peers, metrics = free_ports(count)
         self.ports = ["--rpc-port", str(rpc), "--port", str(peers), "--prometheus-port", str(metrics)]
         self.network = None
+        # An auditor's small machine, which the nodes let in.
+        self.light_key = base + "-light-key"
+        verb = "inspect-node-key" if os.path.exists(self.light_key) else "generate-node-key"
+        key = subprocess.run([os.path.abspath(arguments.binary), "key", verb, "--file", self.light_key],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        self.light_peer = key.stdout.strip()
 
     def command(self, base, *more):
         return [os.path.abspath(self.arguments.binary), "localnet", "--base-path", base, "--json", *self.ports, *more]
@@ -156,7 +163,7 @@ class Story:
         arguments = self.arguments
         self.network = Localnet(self.command(
             self.base, "--validators", str(arguments.validators), "--full-nodes", str(arguments.full_nodes),
-            "--step-ms", str(arguments.step_ms)))
+            "--step-ms", str(arguments.step_ms), "--reserved-nodes", self.light_peer))
 
     def closes_one_step_after_another(self):
         """Runs for the minutes asked for; every node ends with the same block for every step."""
@@ -197,15 +204,8 @@ class Story:
         """What is shown as traded stands in every node's meters, bought and sold alike, and nothing of it is lost."""
         market = self.network.wait_for_status(
             lambda status: status["market"] and status["market"]["volumeWh"] > 0, "a market with a trade")["market"]
-        step, there = market["step"], self.network.rpcs[0].ask("chain_getBlockHash", market["step"])
-        for rpc in self.network.rpcs:
-            wait_for_height(rpc, step)
-            entries = rpc.ask("energy_allocations", step, there)
-            bought, sold = (sum(entry[side] for entry in entries) for side in ("bought", "sold"))
-            assert bought == sold == market["volumeWh"], (bought, sold, market)
-            held = sum(entry["shared"] + entry["rest"] + entry["bought"] - entry["sold"] for entry in entries)
-            assert held == rpc.ask("energy_stepSummary", step, there)["generated"], (held, step)
-        traders = sum(bool(entry["bought"] or entry["sold"]) for entry in entries)
+        step = market["step"]
+        traders = verify_market(self.network.rpcs, step, market["volumeWh"])
         return f"step {step}: {market['volumeWh']} Wh at {market['price']} among {traders} members"
 
     def a_killed_node_catches_up(self):
@@ -227,6 +227,28 @@ class Story:
         assert late <= 1, f"{late} blocks came late while one of {self.arguments.validators} was gone"
         return f"killed at block {before}, has block {best}, {late} of them late; {count_whole_steps(network.rpcs[0], before, best)} of " \
                f"{best - before + 1} steps were whole in their own block"
+
+    def a_light_node_verifies_it(self):
+        """Headers and certificates alone, of two nodes, from the genesis on."""
+        rpcs = self.network.rpcs[:2]
+        best = rpcs[0].height()
+        command = [os.path.abspath(self.arguments.binary), "light", "--chain", os.path.join(self.base, "chain-spec.json"),
+                   "--base-path", self.base + "-light", "--node-key-file", self.light_key, "--until", str(best), "--json",
+                   "--bootnodes", *[rpc.ask("system_localListenAddresses")[0] for rpc in rpcs]]
+        began = time.monotonic()
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S)
+        assert run.returncode == 0, run.stderr
+        blocks = [json.loads(line) for line in run.stdout.splitlines()]
+        assert [block["number"] for block in blocks] == list(range(1, best + 1)), run.stdout[-500:]
+        assert [block["hash"] for block in blocks] == rpcs[0].hashes(1, best), "a light node has verified another chain"
+        count = self.arguments.validators
+        for block in blocks:
+            assert block["validators"] == count and count * 2 // 3 < block["signed"] <= count, block
+            author, rank, is_late = rpcs[1].author(block["number"])
+            assert (block["author"], block["rank"], block["late"]) == (author, rank, is_late), block
+        assert "answer is wrong" not in run.stderr, run.stderr
+        return f"{best} blocks, each signed by at least {min(block['signed'] for block in blocks)} of {count}, in " \
+               f"{time.monotonic() - began:.1f} s"
 
     def one_network_at_a_time(self):
         for base, expected in [(self.base, "another process runs the network"),
@@ -278,6 +300,7 @@ def main():
                 ("members trade, and nothing of it is lost", story.members_trade),
                 ("rankings are what another program computes", story.rankings_are_what_another_program_computes),
                 ("a node that is killed is started again and catches up", story.a_killed_node_catches_up),
+                ("a light node verifies all of it", story.a_light_node_verifies_it),
                 ("a second network on the same folder or ports is refused", story.one_network_at_a_time),
                 ("Ctrl-C stops all nodes in order", story.ctrl_c_stops_all),
                 ("the network goes on where it was", story.it_goes_on),

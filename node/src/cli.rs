@@ -22,6 +22,7 @@ use crate::{
     flags_file,
     gateway::MetersCommand,
     key::KeyCommand,
+    light::LightCommand,
     localnet::LocalnetCommand,
     logging::{self, LogFormat},
     replay::ReplayCommand,
@@ -64,6 +65,8 @@ enum Command {
     Dev(DevCommand),
     /// Run a network of several validators on this machine, each a process of its own, with the demo community
     Localnet(LocalnetCommand),
+    /// Follow a chain by headers and certificates alone, on a small machine
+    Light(LightCommand),
     /// Pass the demo community's readings on to the nodes of a demonstration chain
     Meters(MetersCommand),
     /// Feed a folder of community data through the chain as fast as it goes, and report
@@ -161,6 +164,7 @@ impl Cli {
         match command {
             Command::Dev(command) => command.run(),
             Command::Localnet(command) => command.run(),
+            Command::Light(command) => command.run(),
             Command::Meters(command) => command.run(),
             Command::Replay(command) => command.run(),
             Command::Init(command) => command.run(),

@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod informant;
 pub mod key;
 pub mod keystore_signer;
+pub mod light;
 pub mod localnet;
 mod logging;
 pub mod meters;

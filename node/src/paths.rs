@@ -1,4 +1,4 @@
-//! Where a node keeps its things: `<base>/chains/<id>/{db, keystore, network, chain-spec.json}`.
+//! Where a node keeps its things: `<base>/chains/<id>/{db, light, keystore, network, chain-spec.json}`.
 
 use std::{
     env,
@@ -50,6 +50,11 @@ impl ChainFolder {
     /// Returns the folder of what the node needs on its network: its identity there.
     pub fn network(&self) -> PathBuf {
         self.0.join("network")
+    }
+
+    /// Returns the folder of what a light node has verified.
+    pub fn light(&self) -> PathBuf {
+        self.0.join("light")
     }
 
     /// Returns the file in which a validator remembers what it has signed.

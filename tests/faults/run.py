@@ -330,6 +330,16 @@ class Stories:
         self.others_go_on([victim])
         filler.unlink()
         victim.start()
+        cluster.verify(since)
+        # It would soon be full again.
+        victim.stop()
+        shutil.rmtree(kept)
+        shutil.copytree(victim.folder, kept)
+        run("umount", victim.folder)
+        cluster.mounts.remove(victim.folder)
+        victim.folder.rmdir()
+        shutil.move(kept, victim.folder)
+        victim.start()
         facts = cluster.verify(since)
         reason = said.strip().splitlines()[-1][:160]
         return f"{victim.name} ended with status {status}, saying {reason!r}, and went on with room; {facts}"
@@ -427,6 +437,14 @@ class Stories:
         def first_block_of(author):
             return next((at for at in range(changed, rpc.height() + 1) if rpc.author(at)[0] == author), None)
 
+        wait_until((newcomer.chain_folder / "agreement.log").exists, f"{newcomer.name} votes")
+        # It may bid as soon as it validates: who does not bid waits for a turn that others miss.
+        secret = newcomer.folder / "account"
+        secret.write_text(f"//member//{MEMBER}", encoding="utf-8")
+        secret.chmod(0o600)
+        newcomer.stop()
+        newcomer.more_flags = ["--validator", "--bid=share=5%", f"--bid-account-suri-file={secret}"]
+        newcomer.start()
         made = [wait_until(lambda: first_block_of(node.account), f"{node.name} makes a block", LONG_PATIENCE_S)
                 for node in (newcomer, rotating)]
         facts = cluster.verify(since, LONG_PATIENCE_S)

@@ -109,8 +109,8 @@ impl Chain {
             verify_marker(&code.unwrap_or_default())?;
             db.initialize(block.header, block.nodes)?;
         }
-        let best = db.best().0;
-        Ok(Self {
+        let (best, best_hash) = db.best();
+        let chain = Self {
             db,
             executor,
             agreement: None,
@@ -123,7 +123,10 @@ impl Chain {
             checked: Mutex::default(),
             is_catching_up: AtomicBool::new(false),
             observer: OnceLock::new(),
-        })
+        };
+        // What a crash kept from being added to the last block.
+        chain.keep_set_proof(&chain.header(&best_hash)?, &best_hash);
+        Ok(chain)
     }
 
     /// Says who may make blocks and when they count. Without it the chain can be read and its pool filled, but
@@ -609,6 +612,7 @@ impl Chain {
             extrinsics: extrinsics.len(),
             bytes,
         });
+        self.keep_set_proof(&header, &hash);
         self.with_pool(|pool| {
             for (hash, refusal) in refused {
                 pool.report_invalid(&hash, refusal);

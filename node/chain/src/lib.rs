@@ -14,6 +14,7 @@ mod agreement;
 mod chain;
 mod error;
 mod health;
+mod light;
 mod news;
 mod observer;
 mod proposal;
@@ -26,6 +27,9 @@ pub use agreement::{
 pub use chain::{Authored, Chain, ChainConfig, lineup_of, verify_runtime};
 pub use error::ChainError;
 pub use health::{HealthCheck, Unready};
+pub use light::{
+    LightBlock, SET_PROOF_BYTES_MAX, SET_PROOF_NODES_MAX, SetProof, SetProofError, closes_epoch,
+};
 pub use news::{NewHead, Watch};
 pub use observer::{Observed, Observer};
 pub use proposal::{Checked, Pooled, ProposalDraft, Proposed};

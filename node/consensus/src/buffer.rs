@@ -67,6 +67,18 @@ impl FutureMessages {
         due
     }
 
+    /// Forgets what is for heights below `height`.
+    pub(crate) fn forget_below(&mut self, height: u32) {
+        while let Some(entry) = self.by_height.first_entry() {
+            if *entry.key() >= height {
+                break;
+            }
+            for (peer, bytes, _) in entry.remove() {
+                self.release(peer, bytes);
+            }
+        }
+    }
+
     /// Makes room for `bytes` of a peer whose share is then `share`, out of greater ones; tells whether there is.
     fn make_room(&mut self, bytes: usize, share: usize) -> bool {
         while self.bytes.saturating_add(bytes) > FUTURE_BYTES_MAX {

@@ -22,6 +22,8 @@ pub enum Input {
         /// Whether timeliness counts.
         pace: Pace,
     },
+    /// The wait of [`crate::Machine::wait_below`] is over: this node votes, also at the height that is going on.
+    WaitIsOver,
     /// A message came in.
     Message {
         /// Who passed it on, which need not be who signed it.

@@ -13,6 +13,13 @@ pub struct Timeout {
     pub kind: TimeoutKind,
 }
 
+impl Timeout {
+    /// Returns whether it is one of synchronising, which has nothing to do with rounds.
+    pub(crate) fn is_of_sync(&self) -> bool {
+        matches!(self.kind, TimeoutKind::SyncDelay | TimeoutKind::SyncAnswer)
+    }
+}
+
 /// What a timeout is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimeoutKind {
@@ -53,7 +60,8 @@ impl Timing {
     /// Returns the timing for steps of `step_ms`: several rounds fit into one step, and a step of 15 minutes
     /// does not wait longer than the network needs.
     pub fn for_step(step_ms: u64) -> Self {
-        let propose_ms = (step_ms / 6).clamp(200, 3_000);
+        // A block of 10 000 transactions takes some seconds to build, to send and to execute.
+        let propose_ms = (step_ms / 6).clamp(200, 10_000);
         let vote_ms = (step_ms / 12).clamp(100, 1_000);
         Self {
             propose: Duration::from_millis(propose_ms),
@@ -94,8 +102,8 @@ mod tests {
                 kind: TimeoutKind::Propose,
             })
         };
-        assert_eq!(of_round(0), Duration::from_secs(3));
-        assert_eq!(of_round(2), Duration::from_secs(4));
+        assert_eq!(of_round(0), Duration::from_secs(10));
+        assert_eq!(of_round(2), Duration::from_secs(11));
         assert_eq!(of_round(u32::MAX), timing.max);
     }
 

@@ -118,6 +118,11 @@ impl ValidatorSet {
         self.count() * 2 / 3 + 1
     }
 
+    /// Returns how many may be faulty while less than a third are.
+    pub fn faulty(&self) -> usize {
+        self.count().saturating_sub(1) / 3
+    }
+
     /// Returns the smallest number of votes of which at least one is honest while less than a third are not.
     pub fn honest(&self) -> usize {
         self.count() / 3 + 1
@@ -217,12 +222,21 @@ mod tests {
 
     #[test]
     fn a_quorum_is_more_than_two_thirds() {
-        for (count, quorum, honest) in [(1u8, 1, 1), (3, 3, 2), (4, 3, 2), (6, 5, 3), (100, 67, 34)]
-        {
+        let cases = [
+            (1u8, 1, 1),
+            (3, 3, 2),
+            (4, 3, 2),
+            (6, 5, 3),
+            (7, 5, 3),
+            (100, 67, 34),
+        ];
+        for (count, quorum, honest) in cases {
             let validators: Vec<_> = (1..=count).map(validator).collect();
             let ranking = [validators[0].account.clone()];
             let set = ValidatorSet::new(validators, &ranking).expect("sound");
             assert_eq!((set.quorum(), set.honest()), (quorum, honest));
+            // Without those that may be faulty, the others are enough.
+            assert_eq!(set.faulty(), usize::from(count) - quorum);
         }
     }
 

@@ -23,16 +23,14 @@ use crate::{
     blocks::read_header,
     config::{EngineConfig, Now},
     error::{Fatal, StartError},
-    event::{Action, Delivery, Event, Judgement, Notice},
+    event::{Action, Delivery, Event, Judgement, Notice, Recipient},
     keys::KeyHolder,
+    newcomer::{Newcomer, Wait},
     wire::EngineMessage,
 };
 
 /// Proposed blocks whose time of coming is remembered. A height has as many as rounds, and few have more than one.
 const PROPOSALS_SEEN_MAX: usize = 64;
-
-/// Peers of which it is remembered that they have said how far they are; of more, each word counts as their first.
-const PEERS_HEARD_MAX: usize = 1_024;
 
 /// Drives the agreement on one chain.
 pub struct Engine {
@@ -59,11 +57,9 @@ pub struct Engine {
     /// The block this node made for the height that is going on.
     own: BTreeSet<Hash>,
     /// Nothing is known about what this node signed before it started, so it keeps away from heights others were at then.
+    newcomer: Option<Newcomer>,
+    /// Whether there was no log, until the first event.
     is_log_new: bool,
-    /// The step that was open at the first event.
-    first_open: Option<u32>,
-    /// Peers that have said how far they are.
-    heard: BTreeSet<PeerId>,
     actions: Vec<Action>,
     is_stopped: bool,
 }
@@ -106,8 +102,9 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<Self, StartError> {
         let best = chain.best().0;
-        let is_log_new = recovered.is_none() && config.votes_from.is_none();
-        if is_log_new && best > 0 && config.keys.is_some() {
+        let is_log_new =
+            recovered.is_none() && config.votes_from.is_none() && config.keys.is_some();
+        if is_log_new && best > 0 {
             return Err(StartError::LogMissing { best });
         }
         let next = Upcoming::of(&chain)?;
@@ -138,9 +135,8 @@ impl Engine {
             proposals_seen: BTreeMap::new(),
             checks: BTreeMap::new(),
             own: BTreeSet::new(),
+            newcomer: None,
             is_log_new,
-            first_open: None,
-            heard: BTreeSet::new(),
             actions: Vec::new(),
             is_stopped: false,
         })
@@ -156,11 +152,15 @@ impl Engine {
         }
         self.now = now;
         let open = self.config.timing.step_at(now.unix_ms);
-        self.first_open.get_or_insert(open.0);
+        if std::mem::take(&mut self.is_log_new) {
+            self.newcomer = Some(Newcomer::new(open.0));
+            self.machine.wait_below(open.0);
+        }
         self.arrivals.note(self.chain.pool_arrivals(), now.unix_ms);
         let outcome = self
             .process(event)
             .and_then(|()| self.end_timeouts())
+            .and_then(|()| self.consider_newcomer())
             .and_then(|()| self.start_due_heights());
         if let Err(fatal) = outcome {
             self.is_stopped = true;
@@ -203,7 +203,10 @@ impl Engine {
                 height: answer.height,
                 block: answer.block,
             }),
-            Event::PeerCame(peer) => {
+            Event::PeerCame { peer, account } => {
+                if let Some(newcomer) = &mut self.newcomer {
+                    newcomer.meet(peer, account);
+                }
                 let decided = self.machine.decided();
                 self.send_status(peer, decided);
                 Ok(())
@@ -217,21 +220,41 @@ impl Engine {
         // Nobody can be further than the clock, whatever it says.
         let open = self.config.timing.step_at(self.now.unix_ms);
         let decided = decided.min(open.0);
-        let is_first = !self.heard.contains(&peer);
-        if self.heard.len() < PEERS_HEARD_MAX {
-            self.heard.insert(peer);
-        }
-        // What a peer says later it may have decided while this node voted too, and were that to keep this node away, a
-        // network that starts together would stop after its first block.
-        if self.is_log_new && is_first && decided >= self.next.height {
-            // Without a log, what was signed at the height the others are at is not known; above, nothing was. Neither was
-            // anything for steps that closed when this node ran already, the first open one among them, however far the
-            // others are by now, or say they are.
-            let first_open = self.first_open.unwrap_or(open.0);
-            let from = decided.saturating_add(2).min(first_open);
-            self.machine.raise_votes_from(from);
+        if let Some(newcomer) = &mut self.newcomer {
+            newcomer.hear(peer, decided, self.next.height);
         }
         self.feed(Input::Status { peer, decided })
+    }
+
+    /// Has a newcomer vote once it has heard enough of the others, and from where that allows.
+    fn consider_newcomer(&mut self) -> Result<(), Fatal> {
+        let height = self.next.height;
+        let Some(newcomer) = self.newcomer.as_mut().filter(|it| it.keeps_from(height)) else {
+            self.newcomer = None;
+            return Ok(());
+        };
+        let patience_ms = self.config.agreement.sync_answer.as_millis();
+        let patience_ms = u64::try_from(patience_ms).unwrap_or(u64::MAX);
+        let advice = newcomer.consider(&self.next.set, self.now.steady_ms, patience_ms);
+        self.machine.raise_votes_from(advice.votes_from);
+        match advice.wait {
+            Wait::GoesOn | Wait::WasOver => {}
+            Wait::Speak { heard, needed } if self.machine.is_waiting() => {
+                let decided = self.machine.decided();
+                self.send(Recipient::All, EngineMessage::Status { decided });
+                self.tell(Notice::Waiting { heard, needed });
+            }
+            Wait::Speak { .. } => {}
+            Wait::Ends => {
+                let was_waiting = self.machine.is_waiting();
+                let effects = self.machine.handle(Input::WaitIsOver)?;
+                if was_waiting {
+                    self.note_start(height);
+                }
+                self.perform_all(effects)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a message of the agreement. What its signer did not sign goes no further.
@@ -313,15 +336,21 @@ impl Engine {
                 validators,
                 pace: self.pace,
             })?;
-            self.was_voting = self.machine.is_voting();
-            self.actions.push(Action::Tell(Notice::HeightStarted {
-                height,
-                is_voting: self.machine.is_voting(),
-                behind,
-            }));
+            self.note_start(height);
             self.perform_all(effects)?;
         }
         Ok(())
+    }
+
+    /// Notes that a height begins, or begins again after a wait.
+    fn note_start(&mut self, height: u32) {
+        self.was_voting = self.machine.is_voting();
+        let open = self.config.timing.step_at(self.now.unix_ms);
+        self.tell(Notice::HeightStarted {
+            height,
+            is_voting: self.was_voting,
+            behind: open.since(Step(height)),
+        });
     }
 
     fn feed(&mut self, input: Input) -> Result<(), Fatal> {

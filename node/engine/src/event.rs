@@ -38,7 +38,12 @@ pub enum Event {
         answer: BlockAnswer,
     },
     /// A connection was made: the peer is told how far this node is.
-    PeerCame(PeerId),
+    PeerCame {
+        /// Who came.
+        peer: PeerId,
+        /// Whose node it is, if it has proven to be a validator's.
+        account: Option<AccountId>,
+    },
     /// A peer is gone.
     PeerGone(PeerId),
     /// A job has been run.
@@ -115,6 +120,14 @@ pub enum Notice {
         is_voting: bool,
         /// How many steps are missing, this one included, when the chain is behind the clock.
         behind: u32,
+    },
+    /// This node has neither chain nor log. Before it votes for steps that were over when it started, it waits to hear from
+    /// other validators how far they are.
+    Waiting {
+        /// Other validators it has heard from.
+        heard: usize,
+        /// From how many it must have heard.
+        needed: usize,
     },
     /// A block is final and stored.
     Decided {

@@ -36,6 +36,7 @@ mod event;
 mod evidence;
 mod job;
 mod keys;
+mod newcomer;
 mod timeliness;
 mod wire;
 

@@ -155,10 +155,10 @@ impl Members {
                     .with_timeout(PING_TIMEOUT),
             ),
             identify: identify::Behaviour::new(identify),
-            votes: gossip(Topic::Votes, keys)?,
-            proposals: gossip(Topic::Proposals, keys)?,
-            urgent: gossip(Topic::Urgent, keys)?,
-            transactions: gossip(Topic::Transactions, keys)?,
+            votes: gossip(Topic::Votes, config, keys)?,
+            proposals: gossip(Topic::Proposals, config, keys)?,
+            urgent: gossip(Topic::Urgent, config, keys)?,
+            transactions: gossip(Topic::Transactions, config, keys)?,
             status: requests(
                 Protocol::Status,
                 STATUS_BYTES_MAX,
@@ -199,7 +199,7 @@ pub(crate) fn content_id(topic: Topic, data: &[u8]) -> [u8; 32] {
 }
 
 /// Makes the gossip of one topic: with a stream, a queue and bounds of its own.
-fn gossip(topic: Topic, keys: &Keypair) -> Result<Gossip, StartError> {
+fn gossip(topic: Topic, node: &NetworkConfig, keys: &Keypair) -> Result<Gossip, StartError> {
     let setup = |error: String| StartError::Setup(format!("gossip of {}: {error}", topic.name()));
     let name = Protocol::Gossip(topic)
         .wire_name()
@@ -230,9 +230,11 @@ fn gossip(topic: Topic, keys: &Keypair) -> Result<Gossip, StartError> {
     gossip
         .with_peer_score(params, thresholds)
         .map_err(|error| setup(error.to_string()))?;
-    gossip
-        .subscribe(&IdentTopic::new(topic.name()))
-        .map_err(|error| setup(error.to_string()))?;
+    if node.gossip {
+        gossip
+            .subscribe(&IdentTopic::new(topic.name()))
+            .map_err(|error| setup(error.to_string()))?;
+    }
     Ok(gossip)
 }
 

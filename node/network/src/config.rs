@@ -83,6 +83,9 @@ pub struct NetworkConfig {
     pub static_peers: Vec<StaticPeer>,
     /// Full nodes that are let in without an account.
     pub full_nodes: Vec<PeerId>,
+    /// Whether this node takes part in gossip. One that only asks does not: nothing is passed on to it, and nobody counts on
+    /// it to pass anything on.
+    pub gossip: bool,
     /// Whether peers are also sought on the local network. They still have to be let in.
     pub mdns: bool,
     /// Peers let in at once, at most [`PEERS_MAX`].
@@ -122,6 +125,7 @@ impl NetworkConfig {
             listen: Vec::new(),
             static_peers: Vec::new(),
             full_nodes: Vec::new(),
+            gossip: true,
             mdns: false,
             peers_max: PEERS_MAX,
             memory_bytes_max: None,
@@ -178,6 +182,7 @@ impl fmt::Debug for NetworkConfig {
             .field("listen", &self.listen)
             .field("static_peers", &self.static_peers)
             .field("full_nodes", &self.full_nodes)
+            .field("gossip", &self.gossip)
             .field("mdns", &self.mdns)
             .field("peers_max", &self.peers_max)
             .field("memory_bytes_max", &self.memory_bytes_max)

@@ -88,7 +88,7 @@ pub struct IncomingRequest {
 /// What a peer asks for, with the way to answer. Dropping the responder tells the peer that there is no answer.
 #[derive(Debug)]
 pub enum Request {
-    /// Decided blocks, each as an encoded `CertifiedBlock`, or header and certificate, as its content says; in
+    /// Decided blocks, each as an encoded `CertifiedBlock`, or as a `LightBlock`, as its content says; in
     /// ascending order from the first height asked for, without gaps. As many as there are, none when there is none.
     Blocks(BlocksRequest, Responder<Vec<u8>>),
     /// Transactions of a proposed block, or of the pool. Those that are there.

@@ -155,6 +155,11 @@ pub const GOSSIP_BURST_SECONDS: u32 = 4;
 pub const REQUEST_RATE: u32 = 20;
 /// Requests of one peer that may come at once, for each kind of request.
 pub const REQUEST_BURST: u32 = 80;
+/// Statuses a second that are sent to one peer: half of what it bears. Whoever fetches old blocks decides far more often;
+/// the newest status follows when its time has come.
+pub const STATUS_RATE: u32 = REQUEST_RATE / 2;
+/// Statuses that may be sent to one peer at once.
+pub const STATUS_BURST: u32 = REQUEST_BURST / 4;
 /// Hellos of one peer that may come at once; one a second after that.
 pub const HELLO_BURST: u32 = 4;
 

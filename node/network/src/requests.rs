@@ -24,7 +24,7 @@ pub enum BlockContent {
     /// Header, body and certificate.
     #[codec(index = 1)]
     Full,
-    /// Header and certificate: for light nodes.
+    /// Header and certificate, and for the last block of an epoch the proof of who validates next: for light nodes.
     #[codec(index = 2)]
     HeaderAndCertificate,
 }

@@ -20,6 +20,7 @@ use pallet_virtual_meter::{
     AgreementInfo, Lots, MonthTotal, StepSummaries, StepSummary, Trace, Vgm, VgmBuckets, VgmEntry,
     bucket_of,
 };
+use sp_state_machine::Backend as _;
 
 use crate::{
     arguments::Arguments,

@@ -77,6 +77,19 @@ pub struct NetworkSetup {
 }
 
 impl NetworkArgs {
+    /// Returns those of a node that only asks others.
+    pub fn asking(bootnodes: Vec<StaticPeer>, node_key_file: Option<PathBuf>) -> Self {
+        Self {
+            port: None,
+            listen_addr: Vec::new(),
+            bootnodes,
+            reserved_nodes: Vec::new(),
+            node_key_file,
+            mdns: false,
+            no_mdns: true,
+        }
+    }
+
     /// Returns the configuration for a chain. `boot_nodes` are those that its spec names: this node may be among them, and
     /// they do not count when the operator names others.
     pub fn setup(

@@ -1,7 +1,7 @@
 //! Drives the engine: gives it time and events, and does what it asks for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, mpsc as threads},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     proposals::{RecentBlocks, WireProposal},
-    pump::{Told, decode_blocks, publish},
+    pump::{Told, decode_blocks, name, publish},
 };
 use crate::stop::{Stop, now_ms};
 
@@ -95,10 +95,8 @@ impl Driver {
         };
         let (answers, mut answered) = mpsc::channel(1);
         let mut ahead = Ahead::default();
-        let mut next = Some(Told {
-            event: Event::Woken,
-            message: None,
-        });
+        let mut first = self.find_first_events();
+        let mut next = first.pop_front();
         while !stop.is_asked() {
             if let Some(Told { event, message }) = next.take() {
                 let mut event = Some(event);
@@ -118,6 +116,10 @@ impl Driver {
                 }
                 self.figures.note_position(self.engine.position().at);
             }
+            if !first.is_empty() {
+                next = first.pop_front();
+                continue;
+            }
             let wait = Duration::from_millis(self.engine.wait_ms(now())).min(NAP);
             next = self.tokio.block_on(async {
                 tokio::select! {
@@ -133,6 +135,28 @@ impl Driver {
             });
         }
         Ok(self.chain.db().flush()?)
+    }
+
+    /// Returns what the engine hears at first: who is there already, and what they said before it could listen.
+    fn find_first_events(&self) -> VecDeque<Told> {
+        let mut events = VecDeque::from([Event::Woken]);
+        for peer in self.network.peers() {
+            let (number, account) = (name(peer.number), peer.account);
+            events.push_back(Event::PeerCame {
+                peer: number,
+                account,
+            });
+            events.extend(peer.decided.map(|decided| Event::Message {
+                peer: number,
+                message: EngineMessage::Status { decided },
+                delivery: None,
+            }));
+        }
+        let events = events.into_iter().map(|event| Told {
+            event,
+            message: None,
+        });
+        events.collect()
     }
 
     /// Does what the engine asks for; returns what is to be told to it at once.
@@ -323,6 +347,7 @@ fn to_figure(notice: &Notice) -> commonwatt_metrics::AgreementEvent {
         Notice::Invalid { .. } => AgreementEvent::Invalid,
         Notice::EvidenceSubmitted { .. } => AgreementEvent::Evidence,
         Notice::HeightStarted { .. }
+        | Notice::Waiting { .. }
         | Notice::Silenced { .. }
         | Notice::EvidenceRefused { .. }
         | Notice::NotBuilt { .. } => AgreementEvent::Other,
@@ -336,6 +361,12 @@ fn log(notice: &Notice) {
             is_voting,
             behind,
         } => tracing::debug!(height, is_voting, behind, "a height begins"),
+        Notice::Waiting { heard, needed } => tracing::info!(
+            heard,
+            needed,
+            "this node has neither blocks nor the log of its votes: before it votes for steps that are over, it waits to hear from \
+             other validators how far they are"
+        ),
         Notice::Decided {
             height,
             hash,

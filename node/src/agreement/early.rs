@@ -87,12 +87,19 @@ impl EarlyBids {
 
 #[cfg(test)]
 mod tests {
+    use std::{path::Path, sync::Arc};
+
     use super::*;
-    use commonwatt_primitives::Step;
+    use commonwatt_chain::{ChainConfig, SessionPairs, Validators};
+    use commonwatt_executor::{BuildLimits, Executor};
+    use commonwatt_primitives::{Step, digest::Punctuality};
     use commonwatt_runtime::{
-        Hash, example,
+        AccountId, Hash, example,
         transaction::{SigningContext, sign_ed25519},
     };
+    use commonwatt_storage::{ChainDb, CommitMode, DbConfig};
+    use pallet_miner_auction::Bid;
+    use sp_runtime::generic::Era;
 
     fn sign(call: Call<commonwatt_runtime::Runtime>, nonce: u32) -> Vec<u8> {
         let context = SigningContext::immortal(Hash::zero());
@@ -114,6 +121,74 @@ mod tests {
             },
             nonce,
         )
+    }
+
+    /// A chain whose only validator is X, with X's keys.
+    fn chain(folder: &Path) -> Chain {
+        let db = ChainDb::open(folder, DbConfig::default()).unwrap();
+        let storage = example::genesis().build_storage().unwrap();
+        let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
+        let pairs = SessionPairs {
+            vote: example::pair("X"),
+            beacon: example::beacon_pair("X"),
+        };
+        chain.set_agreement(Arc::new(Validators::holding(Arc::new(pairs))));
+        chain
+    }
+
+    fn make_block(chain: &Chain) {
+        let limits = BuildLimits {
+            bytes_max: 1 << 20,
+            misfits_max: 8,
+            is_over: &|| false,
+        };
+        let timing = example::genesis().timing;
+        chain
+            .author_next(&timing, Punctuality::OnTime, &limits, CommitMode::Durable)
+            .unwrap()
+            .unwrap();
+    }
+
+    #[test]
+    fn a_node_that_is_behind_uses_a_bid_once_it_has_the_block_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ahead, behind, hasty] =
+            ["ahead", "behind", "hasty"].map(|name| chain(&folder.path().join(name)));
+        make_block(&ahead);
+        let (best, era_hash) = ahead.best();
+        let mut early = EarlyBids::new(&behind).unwrap();
+        let height = Step(best + 1 + early.lead);
+        let call = Call::bid {
+            height,
+            amount: 7u32.into(),
+        };
+        let context = SigningContext {
+            genesis_hash: ahead.genesis_hash(),
+            era: Era::mortal(8, best.into()),
+            era_hash,
+        };
+        let pair = example::pair("X");
+        let bid = sign_ed25519(RuntimeCall::MinerAuction(call), 0, &context, &pair);
+        // Whoever is at genesis cannot check it yet, and would not take it again.
+        assert!(hasty.submit_passed_on(vec![bid.clone()])[0].is_err());
+        assert!(early.keep(&bid, behind.best().0));
+
+        let block = ahead.db().block(&era_hash).unwrap().unwrap();
+        for chain in [&behind, &hasty] {
+            chain.import(block.clone(), CommitMode::Durable).unwrap();
+        }
+        let due = early.take_due(behind.best().0);
+        assert_eq!(due, std::slice::from_ref(&bid));
+        assert!(hasty.submit_passed_on(due.clone())[0].is_err());
+        assert!(behind.submit_passed_on(due)[0].is_ok());
+        make_block(&behind);
+        let state = behind.state(None).unwrap();
+        let bids: Vec<Bid<AccountId>> = behind
+            .executor()
+            .call(&state, "AuctionApi_bids_for", height)
+            .unwrap();
+        let account = example::account("X");
+        assert_eq!(bids, [Bid { account, amount: 7 }]);
     }
 
     #[test]

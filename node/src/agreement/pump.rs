@@ -131,9 +131,12 @@ impl PumpTask {
         let pump = &self.pump;
         match event {
             Event::PeerJoined { peer, id, account } => {
-                tracing::info!(%peer, %id, account = account.map(|who| who.to_string()), "connected");
+                let shown = account.as_ref().map(|who| who.to_string());
+                tracing::info!(%peer, %id, account = shown, "connected");
                 pump.figures.note_peers(pump.network.peers().len());
-                pump.tell(EngineEvent::PeerCame(name(peer)), None).await;
+                let peer = name(peer);
+                pump.tell(EngineEvent::PeerCame { peer, account }, None)
+                    .await;
                 let pooled = pump.chain.pooled().into_iter().take(PASSED_ON_MAX);
                 publish(&pump.network, pump.chain.best().0, pooled);
             }
@@ -373,19 +376,20 @@ fn find_blocks(chain: &Chain, asked: &BlocksRequest) -> Vec<Vec<u8>> {
     let mut bytes = 0_usize;
     let mut found = Vec::new();
     for height in asked.from..=last.min(chain.best().0) {
-        let certified = match certified_block(chain, height) {
-            Ok(Some(certified)) => certified,
+        let encoded = match asked.content {
+            BlockContent::Full => {
+                certified_block(chain, height).map(|block| block.map(|block| block.encode()))
+            }
+            BlockContent::HeaderAndCertificate => chain
+                .light_block(height)
+                .map(|block| block.map(|block| block.encode())),
+        };
+        let encoded = match encoded {
+            Ok(Some(encoded)) => encoded,
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!(%error, height, "a block that a peer asks for cannot be read");
                 break;
-            }
-        };
-        let encoded = match asked.content {
-            BlockContent::Full => certified.encode(),
-            BlockContent::HeaderAndCertificate => {
-                let CertifiedBlock { block, certificate } = certified;
-                (block.header, certificate).encode()
             }
         };
         bytes = bytes.saturating_add(encoded.len());

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,9 @@ pub struct PasswordArgs {
     #[arg(long)]
     password_interactive: bool,
 }
+
+/// The variable in which systemd names the folder of a service's credentials.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// How a password is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,13 +112,23 @@ fn from_file(path: &Path) -> Result<Password> {
 }
 
 /// Warns of a file with a secret that other users can read. What an orchestrator mounts often is, so it is not refused.
+///
+/// A credential of systemd's only seems to be: it lies in a folder of the service alone, and the list that opens it to
+/// the service's user shows as rights of the group.
 pub(crate) fn warn_if_exposed(path: &Path, exposure: Exposure) {
-    if let Exposure::Others(mode) = exposure {
+    if let Exposure::Others(mode) = exposure
+        && !is_below(path, env::var_os(CREDENTIALS_VARIABLE))
+    {
         warn!(
             "other users of this machine may read the secret in {path} (mode {mode:04o}): run `chmod 600 '{path}'`",
             path = path.display()
         );
     }
+}
+
+/// Says whether a file is in a folder, if there is one.
+fn is_below(path: &Path, folder: Option<OsString>) -> bool {
+    folder.is_some_and(|folder| !folder.is_empty() && path.starts_with(folder))
 }
 
 fn from_prompt(what: &str, prompt: Prompt) -> Result<Password> {
@@ -134,4 +148,22 @@ fn from_prompt(what: &str, prompt: Prompt) -> Result<Password> {
         );
     }
     Ok(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_a_file_below_the_folder_of_credentials() {
+        let folder = || Some(OsString::from("/run/credentials/commonwatt.service"));
+        let credential = Path::new("/run/credentials/commonwatt.service/keystore-password");
+        assert!(is_below(credential, folder()));
+        assert!(!is_below(Path::new("/etc/commonwatt/password"), folder()));
+        assert!(!is_below(
+            Path::new("/run/credentials/commonwatt.service.d/x"),
+            folder()
+        ));
+        assert!(!is_below(credential, None) && !is_below(credential, Some(OsString::new())));
+    }
 }

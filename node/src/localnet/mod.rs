@@ -25,6 +25,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use commonwatt_community_data::Community;
+use commonwatt_network::PeerId;
 use commonwatt_primitives::Step;
 use commonwatt_storage::{DatabaseKind, StatePruning};
 use parking_lot::Mutex;
@@ -124,6 +125,9 @@ pub struct LocalnetCommand {
     /// States that the nodes keep: `archive` for all, or those after the last N blocks
     #[arg(long, default_value_t = StatePruning::Archive, value_name = "archive|N")]
     state_pruning: StatePruning,
+    /// Other nodes that are let in, such as a light node, as peer ids
+    #[arg(long, value_name = "PEER", num_args = 1..)]
+    reserved_nodes: Vec<PeerId>,
     /// Log filter of the nodes [default: warn,commonwatt=info]
     #[arg(long, value_name = "FILTER")]
     node_log: Option<String>,
@@ -189,6 +193,7 @@ impl LocalnetCommand {
             },
             database: self.database,
             pruning: self.state_pruning,
+            reserved: self.reserved_nodes.clone(),
             log: self.node_log.clone(),
         }
     }

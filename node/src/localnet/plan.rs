@@ -26,6 +26,7 @@ use commonwatt_keystore::{
     Keystore, NodeKey, Purpose, SecretUri,
     files::{self, Draft},
 };
+use commonwatt_network::PeerId;
 use commonwatt_primitives::{AccountId, StepTiming};
 use commonwatt_runtime::genesis::GenesisValidator;
 use commonwatt_storage::{DatabaseKind, StatePruning};
@@ -149,6 +150,8 @@ pub struct Plan {
     pub database: DatabaseKind,
     /// Which states each keeps.
     pub pruning: StatePruning,
+    /// Others that they let in.
+    pub reserved: Vec<PeerId>,
     /// Their log filter.
     pub log: Option<String>,
 }
@@ -420,6 +423,9 @@ impl Plan {
             };
             flags.push(format!("{flag}={address}"));
         }
+        for peer in &self.reserved {
+            flags.push(format!("--reserved-nodes={peer}"));
+        }
         if node.validator.is_some() {
             flags.push("--validator".into());
             if self.bid != BidPolicy::Off {
@@ -538,6 +544,7 @@ mod tests {
             },
             database: DatabaseKind::default(),
             pruning: StatePruning::Archive,
+            reserved: Vec::new(),
             log: None,
         }
     }

@@ -566,10 +566,49 @@ impl ChainDb {
         hash: &H256,
         justification: Vec<u8>,
     ) -> Result<(), StorageError> {
+        self.add_to_block(
+            hash,
+            Column::Justifications,
+            justification,
+            |block, added| {
+                block.justification = Some(added);
+            },
+        )
+    }
+
+    /// Adds the proof of who validates after a stored block, as [`ChainDb::set_justification`] adds a justification.
+    pub fn keep_set_proof(&self, hash: &H256, proof: Vec<u8>) -> Result<(), StorageError> {
+        self.add_to_block(hash, Column::SetProofs, proof, |block, added| {
+            block.set_proof = Some(added);
+        })
+    }
+
+    /// Returns the proof of who validates after a block, if the block is known and one was kept.
+    pub fn set_proof(&self, hash: &H256) -> Result<Option<Vec<u8>>, StorageError> {
+        if let Some(found) = self.shared.in_memory(hash, |block| block.set_proof.clone()) {
+            return Ok(found);
+        }
+        let Some(number) = self.number_of(hash)? else {
+            return Ok(None);
+        };
+        Ok(self
+            .shared
+            .store
+            .get(Column::SetProofs, &number.to_be_bytes())?)
+    }
+
+    /// Adds something to a stored block, in memory or on disk, wherever it is.
+    fn add_to_block(
+        &self,
+        hash: &H256,
+        column: Column,
+        added: Vec<u8>,
+        add: impl FnOnce(&mut GroupBlock, Vec<u8>),
+    ) -> Result<(), StorageError> {
         let mut writer = self.writer.lock();
         self.refuse_after_failure()?;
         if let Some(block) = self.shared.view.write().current.block_mut(hash) {
-            block.justification = Some(justification);
+            add(block, added);
             return Ok(());
         }
         self.wait_for_group(&mut writer)?;
@@ -577,11 +616,7 @@ impl ChainDb {
             .number_of(hash)?
             .ok_or(StorageError::UnknownBlock { hash: *hash })?;
         let mut batch = Batch::new();
-        batch.put(
-            Column::Justifications,
-            number.to_be_bytes().to_vec(),
-            justification,
-        );
+        batch.put(column, number.to_be_bytes().to_vec(), added);
         self.shared.commit(&batch)
     }
 

@@ -240,6 +240,9 @@ impl Shared {
             if let Some(justification) = &block.justification {
                 batch.put(Column::Justifications, number_key.clone(), justification);
             }
+            if let Some(proof) = &block.set_proof {
+                batch.put(Column::SetProofs, number_key.clone(), proof);
+            }
             batch.put(Column::Bodies, number_key, &block.body);
             for (index, hash) in (0_u32..).zip(&block.extrinsic_hashes) {
                 batch.put(
@@ -423,6 +426,7 @@ fn prepare_block(new: NewBlock) -> (GroupBlock, PrefixedMemoryDB<BlakeTwo256>) {
         header: block.header,
         body: block.body.encode(),
         justification: block.justification,
+        set_proof: None,
         extrinsic_hashes,
     };
     (block, state_changes)

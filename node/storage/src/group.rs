@@ -17,6 +17,7 @@ pub(crate) struct GroupBlock {
     pub(crate) header: Header,
     pub(crate) body: Vec<u8>,
     pub(crate) justification: Option<Vec<u8>>,
+    pub(crate) set_proof: Option<Vec<u8>>,
     pub(crate) extrinsic_hashes: Vec<H256>,
 }
 

@@ -135,6 +135,7 @@ impl Shared {
             batch.delete(Column::Headers, hash.as_bytes().to_vec());
             batch.delete(Column::Numbers, key.clone());
             batch.delete(Column::Justifications, key.clone());
+            batch.delete(Column::SetProofs, key.clone());
             batch.delete(Column::Bodies, key);
         }
         Ok(())

@@ -31,11 +31,13 @@ pub enum Column {
     State = 6,
     /// Block number → the trie nodes that died there and are still on disk.
     Deaths = 7,
+    /// Number of an epoch's last block → proof of who validates in the next epoch.
+    SetProofs = 8,
 }
 
 impl Column {
     /// Every column, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Meta,
         Self::Headers,
         Self::Bodies,
@@ -44,6 +46,7 @@ impl Column {
         Self::Extrinsics,
         Self::State,
         Self::Deaths,
+        Self::SetProofs,
     ];
 
     /// The column's number on disk.
@@ -67,6 +70,7 @@ impl Column {
             Self::Extrinsics => "extrinsics",
             Self::State => "state",
             Self::Deaths => "deaths",
+            Self::SetProofs => "set_proofs",
         }
     }
 }

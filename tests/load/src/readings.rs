@@ -84,7 +84,7 @@ pub struct Readings {
 }
 
 /// A device with what it has used up.
-struct Device {
+pub struct Device {
     pair: ed25519::Pair,
     nonce: u32,
     sequence: u64,
@@ -107,7 +107,7 @@ type Pending = Arc<Mutex<HashMap<Hash, Instant>>>;
 
 /// What the gateways count.
 #[derive(Default)]
-struct Counters {
+pub struct Counters {
     taken: AtomicU64,
     busy: AtomicU64,
     is_over: AtomicBool,
@@ -125,7 +125,8 @@ fn hexadecimal(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
-fn now_ms() -> u64 {
+/// Returns the milliseconds since 1970.
+pub fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -204,6 +205,28 @@ impl Fleet {
     /// Returns how many readings were found in blocks.
     pub fn found(&self) -> u64 {
         self.found
+    }
+
+    /// Returns how many readings a connection submits without waiting for an answer.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Hands the devices out, in so many parts that differ by one at most.
+    pub fn hand_out(&mut self, parts: usize) -> Vec<Vec<Device>> {
+        let mut devices = std::mem::take(&mut self.devices);
+        let mut handed_out = Vec::with_capacity(parts);
+        for left in (1..=parts).rev() {
+            let rest = devices.split_off(devices.len().div_ceil(left));
+            handed_out.push(std::mem::replace(&mut devices, rest));
+        }
+        handed_out
+    }
+
+    /// Takes devices back that have reported up to a step.
+    pub fn take_back(&mut self, devices: Vec<Device>, last_step: Step) {
+        self.devices.extend(devices);
+        self.last_step = last_step;
     }
 
     /// Reports as much as the node takes for so many steps, and waits until it all is in blocks.
@@ -370,7 +393,7 @@ impl Gateway {
 
 impl Device {
     /// Signs that one more pulse was counted in the step.
-    fn sign(&mut self, step: Step, context: &SigningContext) -> Vec<u8> {
+    pub fn sign(&mut self, step: Step, context: &SigningContext) -> Vec<u8> {
         let report = Report {
             step,
             reading: Measurement::Pulses(1),
@@ -387,7 +410,11 @@ impl Device {
 }
 
 /// Submits until the node takes it; returns how long the answer took that said so.
-async fn submit(client: &WsClient, transaction: Vec<u8>, counters: &Counters) -> Result<Duration> {
+pub async fn submit(
+    client: &WsClient,
+    transaction: Vec<u8>,
+    counters: &Counters,
+) -> Result<Duration> {
     let encoded = hexadecimal(&transaction);
     for _ in 0..BUSY_TRIES {
         let asked = Instant::now();
@@ -414,11 +441,12 @@ async fn submit(client: &WsClient, transaction: Vec<u8>, counters: &Counters) ->
 
 /// The part of a header that is looked at.
 #[derive(Deserialize)]
-struct Head {
+pub struct Head {
     number: String,
 }
 
-async fn follow_heads(client: &WsClient) -> Result<Subscription<Head>> {
+/// Subscribes to the heads; the first is there at once.
+pub async fn follow_heads(client: &WsClient) -> Result<Subscription<Head>> {
     Ok(client
         .subscribe(
             "chain_subscribeNewHeads",
@@ -428,7 +456,8 @@ async fn follow_heads(client: &WsClient) -> Result<Subscription<Head>> {
         .await?)
 }
 
-async fn next_head(heads: &mut Subscription<Head>) -> Result<u32> {
+/// Waits for the next head; returns its number.
+pub async fn next_head(heads: &mut Subscription<Head>) -> Result<u32> {
     let head = heads
         .next()
         .await

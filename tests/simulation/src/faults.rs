@@ -123,10 +123,11 @@ impl World {
     }
 
     /// Returns whether a node may lose its log: of a chain without a block nobody could say from when on to vote, and
-    /// without the votes of a third at one height nothing would ever be decided there.
+    /// without the votes of a third at one height nothing would ever be decided there. Who has never voted has no log either.
     fn may_lose_log(&self, node: usize) -> bool {
         self.nodes[node].acknowledged > 0
             && self.plan.liars.is_empty()
+            && self.nodes.iter().all(|it| it.has_voted)
             && !self
                 .nodes
                 .iter()

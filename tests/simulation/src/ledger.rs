@@ -1,7 +1,9 @@
 //! Sums over a chain's raw state, beside the code that keeps them.
 
+use std::collections::BTreeSet;
+
 use codec::{Decode, DecodeAll};
-use commonwatt_primitives::AccountId;
+use commonwatt_primitives::{AccountId, Step};
 use commonwatt_runtime::{
     Hash, Runtime, RuntimeEvent,
     configs::{VALIDATORS_MAX, VotingTokensInstance},
@@ -94,6 +96,19 @@ pub fn offences(state: &State) -> Result<Vec<(AccountId, Offence)>, String> {
         .into_iter()
         .filter_map(|(key, offence)| Some((account_of(&key)?, offence)))
         .collect())
+}
+
+/// Returns the steps whose late readings wait to be distributed: a block runs so many corrections as have room in it.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn waiting_steps(state: &State) -> Result<BTreeSet<Step>, String> {
+    let key = pallet_energy_token::ChangedSteps::<Runtime>::hashed_key();
+    let waiting = state.storage(&key)?;
+    let waiting = waiting
+        .map(|value| BTreeSet::decode_all(&mut &value[..]).map_err(|error| error.to_string()))
+        .transpose()?;
+    Ok(waiting.unwrap_or_default())
 }
 
 /// Returns the voting tokens that were minted in the block a state is of.

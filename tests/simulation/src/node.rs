@@ -37,6 +37,8 @@ pub struct Node {
     pub paused_until_ms: u64,
     /// The last block it has said it has.
     pub acknowledged: u32,
+    /// Whether it ever voted at a height, and so has a write-ahead log.
+    pub has_voted: bool,
     /// Whether it ever lost its write-ahead log.
     pub has_lost_log: bool,
     /// From when on its operator lets it vote.
@@ -83,6 +85,7 @@ impl Node {
             clock_ms: 0,
             paused_until_ms: 0,
             acknowledged: 0,
+            has_voted: false,
             has_lost_log: false,
             votes_from: None,
             killed_after: None,

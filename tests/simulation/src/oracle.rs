@@ -266,13 +266,22 @@ impl Oracle {
             *measured = measured.saturating_add(energy_wh);
             steps.insert(step.0);
         }
+        let waiting =
+            ledger::waiting_steps(state).map_err(|why| Violation::InvalidBlock { height, why })?;
         for step in steps {
-            self.verify_step(step, height, state)?;
+            let is_waiting = waiting.contains(&Step(step));
+            self.verify_step(step, height, is_waiting, state)?;
         }
         Ok(())
     }
 
-    fn verify_step(&mut self, step: u32, height: u32, state: &State) -> Result<(), Violation> {
+    fn verify_step(
+        &mut self,
+        step: u32,
+        height: u32,
+        is_waiting: bool,
+        state: &State,
+    ) -> Result<(), Violation> {
         let unreadable = |why: String| Violation::InvalidBlock { height, why };
         let executor = self.chain.executor();
         let summary: Option<StepSummary> = executor
@@ -290,14 +299,13 @@ impl Oracle {
         });
         let measured = self.measured.get(&step).copied().unwrap_or_default();
         let outputs = summary.losses.0.saturating_add(summary.shared.0);
-        let is_settled = summary.generated.0 == measured;
         let since = *self.unsettled.entry(step).or_insert(height);
-        // A block distributes only so many corrections; the rest waits for the next ones.
-        let is_patient = height.saturating_sub(since) <= CORRECTION_BLOCKS;
-        if is_settled {
+        // A block distributes only so many corrections; the rest waits for the next ones, and the chain says which.
+        let may_wait = is_waiting && height.saturating_sub(since) <= CORRECTION_BLOCKS;
+        if !is_waiting {
             self.unsettled.remove(&step);
         }
-        let expected = match is_patient {
+        let expected = match may_wait {
             true => summary.generated.0,
             false => measured,
         };

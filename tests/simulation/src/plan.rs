@@ -25,11 +25,13 @@ pub enum PlanName {
     Chaos,
     /// Chaos on steps of a quarter of an hour.
     Production,
+    /// Nodes are first switched on some steps after genesis, and liars say that they are further.
+    Late,
 }
 
 impl PlanName {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Calm,
         Self::Lossy,
         Self::Crashes,
@@ -39,6 +41,7 @@ impl PlanName {
         Self::Byzantine,
         Self::Chaos,
         Self::Production,
+        Self::Late,
     ];
 
     /// Returns its word on the command line.
@@ -53,6 +56,7 @@ impl PlanName {
             Self::Byzantine => "byzantine",
             Self::Chaos => "chaos",
             Self::Production => "production",
+            Self::Late => "late",
         }
     }
 
@@ -209,6 +213,9 @@ pub struct Plan {
     pub has_work: bool,
 }
 
+/// Steps after which a network is first switched on.
+const MISSED_STEPS: std::ops::RangeInclusive<u64> = 2..=12;
+
 /// Validators of most runs, and of some.
 const FEW: usize = 4;
 const MORE: usize = 7;
@@ -278,6 +285,15 @@ impl Plan {
                 plan.faults.extend([
                     Partition, OneWay, SlowLine, Blackout, LostLog, ClockSet, Pause,
                 ]);
+            }
+            PlanName::Late => {
+                plan.add_liars(random);
+                plan.tricks = vec![Trick::FalseStatus];
+                if random.percent(50) {
+                    plan.tricks.push(Trick::FalseAnswer);
+                }
+                let missed = random.within(MISSED_STEPS);
+                plan.steps_missed = u32::try_from(missed).unwrap_or_default();
             }
         }
         if name == PlanName::Production {

@@ -312,7 +312,10 @@ impl World {
                 if self.nodes[node].lives == life {
                     let id = peer_id(peer);
                     let event = match is_there {
-                        true => Event::PeerCame(id),
+                        true => Event::PeerCame {
+                            peer: id,
+                            account: Some(self.nodes[peer].member.account.clone()),
+                        },
                         false => Event::PeerGone(id),
                     };
                     self.feed(node, event)?;
@@ -782,9 +785,8 @@ impl World {
                     .note_accusation(node, life, offender, height, at_ms);
                 self.pass_on_evidence(node);
             }
-            Notice::HeightStarted { .. }
-            | Notice::EvidenceRefused { .. }
-            | Notice::NotBuilt { .. } => {}
+            Notice::HeightStarted { is_voting, .. } => self.nodes[node].has_voted |= is_voting,
+            Notice::Waiting { .. } | Notice::EvidenceRefused { .. } | Notice::NotBuilt { .. } => {}
         }
     }
 

@@ -45,3 +45,12 @@ fn every_plan_keeps_every_invariant() {
         assert_eq!(outcome.failure, None, "{plan}");
     }
 }
+
+/// Each seed has a liar whose first word to all others can be that it is further than the clock allows.
+#[test]
+fn a_liar_does_not_keep_a_network_that_starts_late_from_its_first_blocks() {
+    for seed in 1..=12 {
+        let outcome = alone(|| run(seed, &choice(PlanName::Late, 16), false));
+        assert_eq!(outcome.failure, None, "seed {seed}");
+    }
+}

@@ -130,10 +130,7 @@ impl Desk {
             CoreEffect::CancelAllTimeouts(r) => {
                 let timers: Vec<_> = self.timers.iter().copied().collect();
                 for timeout in timers {
-                    if !matches!(
-                        timeout.kind,
-                        TimeoutKind::SyncDelay | TimeoutKind::SyncAnswer
-                    ) {
+                    if !timeout.is_of_sync() {
                         self.cancel(timeout);
                     }
                 }

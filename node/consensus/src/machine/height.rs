@@ -29,7 +29,9 @@ use crate::{
 pub(super) struct CurrentHeight {
     pub desk: Desk,
     state: State<Chain>,
-    pace: Pace,
+    pub pace: Pace,
+    /// This node would vote, but waits: messages do not come here.
+    pub is_waiting: bool,
 }
 
 impl CurrentHeight {
@@ -52,7 +54,12 @@ impl CurrentHeight {
         // Messages for later heights are kept by the machine, bounded for each peer, not by the engine.
         let state = State::new(Chain, height, desk.set.clone(), params, 0, 0);
         let set = desk.set.clone();
-        let mut current = Self { desk, state, pace };
+        let mut current = Self {
+            desk,
+            state,
+            pace,
+            is_waiting: false,
+        };
         if !entries.is_empty() {
             current.desk.begin_replay(&entries);
         }

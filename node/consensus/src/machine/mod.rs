@@ -4,7 +4,7 @@ mod desk;
 mod height;
 mod sync;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use commonwatt_primitives::Hash;
 
@@ -62,6 +62,8 @@ pub struct Machine {
     future: FutureMessages,
     sync: Sync,
     recovered: Option<Recovered>,
+    /// Below this height a validator waits before it votes.
+    waits_below: u32,
     next_check: u64,
     effects: Vec<Effect>,
     is_stopped: bool,
@@ -77,6 +79,7 @@ impl Machine {
             future: FutureMessages::default(),
             sync: Sync::default(),
             recovered,
+            waits_below: 0,
             next_check: 0,
             effects: Vec::new(),
             is_stopped: false,
@@ -118,12 +121,18 @@ impl Machine {
 
     /// Returns whether this node votes at the height being agreed on.
     ///
-    /// A validator does not while its key is not the one on chain, below `votes_from`, as long as its chain ends
-    /// below the height of its write-ahead log, or once it met a vote of its own that it does not know.
+    /// A validator does not while its key is not the one on chain, below `votes_from`, while it waits, as long as its chain
+    /// ends below the height of its write-ahead log, or once it met a vote of its own that it does not know.
     pub fn is_voting(&self) -> bool {
         self.current
             .as_ref()
             .is_some_and(|current| current.desk.voter.is_some())
+    }
+
+    /// Returns whether this node would vote at the height being agreed on, but waits.
+    pub fn is_waiting(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.is_waiting)
     }
 
     /// Lets this node vote from `height` on only, if that is above what it was told before. The height that is being
@@ -132,8 +141,18 @@ impl Machine {
         self.config.votes_from = self.config.votes_from.max(height);
     }
 
+    /// Has this node, if it is a validator, wait at heights below `height`, from the next one to begin on, until
+    /// [`Input::WaitIsOver`].
+    ///
+    /// While it waits it signs nothing and fetches blocks that others have decided. Messages for the height are kept and
+    /// taken when the wait is over, so that it then votes as if it had come in time.
+    pub fn wait_below(&mut self, height: u32) {
+        self.waits_below = height;
+    }
+
     fn process(&mut self, input: Input) -> Result<(), Fatal> {
         match input {
+            Input::WaitIsOver => self.stop_waiting(),
             Input::StartHeight {
                 height,
                 validators,
@@ -194,6 +213,35 @@ impl Machine {
                 given: height,
             });
         }
+        self.sync.restart();
+        self.begin(height, set, pace, BTreeSet::new())
+    }
+
+    /// Begins the height of a node that waited there again. Nothing was signed, and what came in was kept.
+    fn stop_waiting(&mut self) -> Result<(), Fatal> {
+        self.waits_below = 0;
+        let Some(waited) = self.current.take_if(|current| current.is_waiting) else {
+            return Ok(());
+        };
+        let CurrentHeight { mut desk, pace, .. } = waited;
+        self.effects.append(&mut desk.effects);
+        // Whoever was asked for the block may still answer.
+        let (kept, over): (BTreeSet<_>, BTreeSet<_>) =
+            desk.timers.into_iter().partition(Timeout::is_of_sync);
+        for timeout in over {
+            self.effects.push(Effect::CancelTimeout(timeout));
+        }
+        self.begin(desk.height, desk.set, pace, kept)
+    }
+
+    /// Begins a height; `timers` of synchronising run already.
+    fn begin(
+        &mut self,
+        height: u32,
+        set: ValidatorSet,
+        pace: Pace,
+        timers: BTreeSet<Timeout>,
+    ) -> Result<(), Fatal> {
         let is_log_ahead = self
             .recovered
             .as_ref()
@@ -209,8 +257,10 @@ impl Machine {
                 && height >= self.config.votes_from
                 && set.vote_key(account) == Some(&signer.public())
         });
+        let is_waiting = voter.is_some() && height < self.waits_below;
+        let voter = voter.filter(|_| !is_waiting);
         let mut entries = Vec::new();
-        if !is_log_ahead {
+        if !is_log_ahead && !is_waiting {
             let recovered = self.recovered.take();
             let own = recovered.filter(|recovered| recovered.height == height);
             match own {
@@ -219,19 +269,24 @@ impl Machine {
                 _ => {}
             }
         }
-        let desk = Desk::new(height, set, self.config.genesis, self.config.timing, voter);
+        let mut desk = Desk::new(height, set, self.config.genesis, self.config.timing, voter);
+        desk.timers = timers;
         self.effects.push(Effect::AnnounceStatus {
             decided: self.decided,
         });
-        let current = CurrentHeight::start(desk, pace, entries, self.config.read_header)?;
+        let mut current = CurrentHeight::start(desk, pace, entries, self.config.read_header)?;
+        current.is_waiting = is_waiting;
         let is_decided = current.desk.decided.is_some();
         self.current = Some(current);
-        self.sync.restart();
         if is_decided {
             return Ok(());
         }
-        for (peer, message) in self.future.take(height) {
-            self.take_message(peer, message)?;
+        if is_waiting {
+            self.future.forget_below(height);
+        } else {
+            for (peer, message) in self.future.take(height) {
+                self.take_message(peer, message)?;
+            }
         }
         self.consider_sync();
         Ok(())
@@ -240,7 +295,7 @@ impl Machine {
     fn take_message(&mut self, peer: PeerId, message: Message) -> Result<(), Fatal> {
         let height = message.height();
         let current = match &mut self.current {
-            Some(current) if current.desk.height == height => current,
+            Some(current) if current.desk.height == height && !current.is_waiting => current,
             _ => {
                 self.keep_for_later(peer, message);
                 return Ok(());
@@ -257,14 +312,18 @@ impl Machine {
         Ok(())
     }
 
-    /// Keeps a message for one of the next heights; older and later ones are dropped.
+    /// Keeps a message for one of the next heights, or for the one this node waits at; older and later ones are dropped.
     fn keep_for_later(&mut self, peer: PeerId, message: Message) {
         let next = self.decided.saturating_add(1);
         let last = next.saturating_add(FUTURE_HEIGHTS_MAX);
         if !(next..=last).contains(&message.height()) {
             return;
         }
-        if !self.future.insert(peer, message) {
+        // Nobody can know how long this node waits, so that it may become too much through no fault of a peer's.
+        let is_for_wait = self
+            .position()
+            .is_some_and(|(at, _)| at == message.height());
+        if !self.future.insert(peer, message) && !is_for_wait {
             self.refuse(peer, Refusal::BufferFull);
         }
     }

@@ -7,3 +7,4 @@ mod net;
 mod proofs;
 mod restart;
 mod sync;
+mod waiting;

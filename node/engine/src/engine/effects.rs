@@ -79,7 +79,7 @@ impl Engine {
         Ok(())
     }
 
-    fn send(&mut self, to: Recipient, message: EngineMessage) {
+    pub(super) fn send(&mut self, to: Recipient, message: EngineMessage) {
         self.actions.push(Action::Send { to, message });
     }
 
@@ -182,7 +182,7 @@ impl Engine {
         let is_fetched = checks.any(|check| check.hash == hash && check.is_fetched);
         if self.was_voting && !is_fetched {
             // From here on the log knows what this node signs.
-            self.is_log_new = false;
+            self.newcomer = None;
         }
         self.checks.clear();
         self.timers.clear();

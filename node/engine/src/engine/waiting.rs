@@ -19,7 +19,11 @@ impl Engine {
             .filter_map(|at| at.checked_sub(now.unix_ms))
             .filter(|wait| *wait > 0)
             .min();
+        let newcomer = self.newcomer.as_ref();
+        let newcomer_ms = newcomer.and_then(|newcomer| newcomer.due_ms());
+        let newcomer_ms = newcomer_ms.map_or(WAIT_MS_MAX, |at| at.saturating_sub(now.steady_ms));
         timer_ms
+            .min(newcomer_ms)
             .min(instant_ms.unwrap_or(WAIT_MS_MAX))
             .min(WAIT_MS_MAX)
     }

@@ -89,6 +89,27 @@ pub fn keys_of(name: &str) -> Arc<dyn SessionSigner> {
 }
 
 impl Node {
+    /// A node with an empty disk.
+    fn new(genesis: &CommunityGenesis, name: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = ChainDb::open(&folder.path().join("db"), DbConfig::default()).unwrap();
+        let storage = genesis.build_storage().unwrap();
+        let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
+        chain.set_agreement(Arc::new(Validators::holding(keys_of(name))));
+        Self {
+            name,
+            chain: Arc::new(chain),
+            engine: None,
+            notices: Vec::new(),
+            judgements: Vec::new(),
+            passed_on: Vec::new(),
+            fatal: None,
+            clock_ahead_ms: 0,
+            wakes_at: 0,
+            folder,
+        }
+    }
+
     pub fn config(&self, timing: StepTiming) -> EngineConfig {
         EngineConfig::new(timing, Some(keys_of(self.name)))
     }
@@ -138,26 +159,7 @@ impl Net {
     /// Four validators of which none is started.
     pub fn new() -> Self {
         let genesis = genesis();
-        let nodes = NAMES.map(|name| {
-            let folder = tempfile::tempdir().unwrap();
-            let db = ChainDb::open(&folder.path().join("db"), DbConfig::default()).unwrap();
-            let storage = genesis.build_storage().unwrap();
-            let mut chain =
-                Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
-            chain.set_agreement(Arc::new(Validators::holding(keys_of(name))));
-            Node {
-                name,
-                chain: Arc::new(chain),
-                engine: None,
-                notices: Vec::new(),
-                judgements: Vec::new(),
-                passed_on: Vec::new(),
-                fatal: None,
-                clock_ahead_ms: 0,
-                wakes_at: 0,
-                folder,
-            }
-        });
+        let nodes = NAMES.map(|name| Node::new(&genesis, name));
         Self {
             now: genesis.timing.genesis_ms,
             genesis,
@@ -194,8 +196,7 @@ impl Net {
         self.nodes[node].wakes_at = self.now;
         for other in 0..NAMES.len() {
             if other != node && self.nodes[other].engine.is_some() {
-                self.push(self.now, node, Event::PeerCame(peer(other)));
-                self.push(self.now, other, Event::PeerCame(peer(node)));
+                self.connect(node, other);
             }
         }
         Ok(())
@@ -208,6 +209,12 @@ impl Net {
         for other in 0..NAMES.len() {
             self.push(self.now, other, Event::PeerGone(peer(node)));
         }
+    }
+
+    /// Ends a node and gives it an empty disk.
+    pub fn wipe(&mut self, node: usize) {
+        self.crash(node);
+        self.nodes[node] = Node::new(&self.genesis, NAMES[node]);
     }
 
     /// Cuts a node off, or connects it again.
@@ -223,9 +230,18 @@ impl Net {
         self.cut_off.remove(&node);
         for other in 0..NAMES.len() {
             if other != node {
-                self.push(self.now, other, Event::PeerCame(peer(node)));
-                self.push(self.now, node, Event::PeerCame(peer(other)));
+                self.connect(node, other);
             }
+        }
+    }
+
+    fn connect(&mut self, one: usize, other: usize) {
+        for (node, came) in [(one, other), (other, one)] {
+            let event = Event::PeerCame {
+                peer: peer(came),
+                account: Some(account(NAMES[came])),
+            };
+            self.push(self.now, node, event);
         }
     }
 

@@ -313,18 +313,20 @@ impl Task {
         }
     }
 
-    /// Tells one peer. At most one status is under way to each; when it is over, the newest follows.
+    /// Tells one peer. At most one status is under way to each, and no more in a second than it bears; when that is over, the
+    /// newest follows.
     pub(super) fn send_status_to(&mut self, id: PeerId, decided: u32) {
+        let now = self.now();
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_ready()) else {
             return;
         };
-        if peer.is_status_asked {
-            peer.is_status_stale = true;
-            return;
-        }
         let Some(number) = peer.member().map(|member| member.number) else {
             return;
         };
+        if peer.is_status_asked || !peer.statuses.take(now) {
+            peer.is_status_stale = true;
+            return;
+        }
         peer.is_status_asked = true;
         let asked = self.ask(Kind::Status, number, decided.encode(), Question::Status);
         if asked.is_err() {
@@ -334,11 +336,25 @@ impl Task {
     }
 
     fn finish_status(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.is_status_asked = false;
+        }
+        self.renew_status_of(id);
+    }
+
+    /// Tells all peers the newest status that had to wait.
+    pub(super) fn renew_statuses(&mut self) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.renew_status_of(id);
+        }
+    }
+
+    fn renew_status_of(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.is_status_asked = false;
-        if std::mem::take(&mut peer.is_status_stale) {
+        if !peer.is_status_asked && std::mem::take(&mut peer.is_status_stale) {
             let decided = self.decided();
             self.send_status_to(id, decided);
         }

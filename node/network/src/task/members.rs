@@ -19,7 +19,8 @@ use crate::{
     hello::{Claim, Hello, HelloAnswer, PROTOCOL_VERSION, hello_payload, readable_reason},
     limits::{
         GOSSIP_BURST_SECONDS, GOSSIP_RATE, HELLO_BURST, PEERS_PER_ACCOUNT_MAX, PING_FAILURES_MAX,
-        REFUSED_FOR, REFUSED_TRUSTED_FOR, REQUEST_BURST, REQUEST_RATE, STRANGERS_MAX,
+        REFUSED_FOR, REFUSED_TRUSTED_FOR, REQUEST_BURST, REQUEST_RATE, STATUS_BURST, STATUS_RATE,
+        STRANGERS_MAX,
     },
     numbers::PeerNumber,
     peer_book::{Refusal, Standing},
@@ -59,6 +60,8 @@ pub(super) struct Peer {
     /// A status to it is under way, and whether there is a newer one.
     pub(super) is_status_asked: bool,
     pub(super) is_status_stale: bool,
+    /// Statuses to it.
+    pub(super) statuses: Bucket,
     ping_failures: u32,
 }
 
@@ -89,6 +92,7 @@ impl Peer {
             asked: 0,
             is_status_asked: false,
             is_status_stale: false,
+            statuses: Bucket::new(STATUS_RATE, STATUS_BURST, now),
             ping_failures: 0,
         }
     }

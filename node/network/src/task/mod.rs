@@ -391,6 +391,7 @@ impl Task {
         }
         self.drop_late_verdicts(now);
         self.send_away_the_silent(now);
+        self.renew_statuses();
         self.read_gossip_scores(now);
         for (peer, addresses) in self.dialer.take_due(now) {
             if self.peers.contains_key(&peer) {

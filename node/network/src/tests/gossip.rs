@@ -229,3 +229,55 @@ async fn a_block_of_ten_thousand_transactions_travels_compact() {
     let sent = first.handle.traffic().total().sent - before;
     assert!(sent < 100_000 * u64::from(gossip.attempt + 1), "{sent}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_no_part_in_gossip_is_sent_none_and_can_ask() {
+    let set = ChainSet::of(1..=2);
+    let mut nodes: Vec<Node> = Vec::new();
+    for seed in 1..=2 {
+        let mut config = config(seed, Over::Tcp);
+        config.static_peers = nodes.iter().map(Node::address).collect();
+        config.full_nodes = vec![node_id(3)];
+        nodes.push(Node::start(config, &set, validator(seed)).await);
+    }
+    let mut quiet = config(3, Over::Tcp);
+    quiet.gossip = false;
+    quiet.listen.clear();
+    quiet.static_peers = nodes.iter().map(Node::address).collect();
+    let mut quiet = Node::start(quiet, &set, Arc::new(FullNode)).await;
+    nodes[0].handle.announce_status(7);
+    while quiet.status().await.1 != 7 {}
+    let mut second = nodes.pop().unwrap();
+    let first = nodes.pop().unwrap();
+    until("all know all", || {
+        [&first, &second, &quiet]
+            .iter()
+            .all(|node| node.handle.peers().len() == 2)
+    })
+    .await;
+
+    let vote = vec![7; 50_000];
+    first.publish_heard(Topic::Votes, &vote, &mut second).await;
+    let asked = quiet
+        .handle
+        .peers()
+        .iter()
+        .find(|peer| peer.id == second.handle.local_peer_id())
+        .map(|peer| peer.number);
+    let handle = quiet.handle.clone();
+    let request = crate::BlocksRequest {
+        from: 1,
+        count: 1,
+        content: crate::BlockContent::HeaderAndCertificate,
+    };
+    let asking = tokio::spawn(async move { handle.request_blocks(asked.unwrap(), request).await });
+    let crate::Request::Blocks(_, responder) = second.request().await.request else {
+        panic!("blocks were asked for");
+    };
+    responder.send(vec![vec![1, 2, 3]]);
+    assert_eq!(asking.await.unwrap().unwrap(), [vec![1, 2, 3]]);
+    // Votes go to all who take part, at once.
+    let received = quiet.handle.traffic();
+    let received = received.of(Protocol::Gossip(Topic::Votes)).received;
+    assert!(received < 10_000, "{received}");
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     BlockContent, BlocksRequest, FetchedTransaction, IncomingRequest, Request, RequestError,
     TransactionsRequest,
+    limits::{STATUS_BURST, STATUS_RATE},
 };
 
 impl Node {
@@ -106,6 +107,24 @@ async fn statuses_are_told_to_all_and_to_who_comes_later() {
     let (of_second, ..) = first.joined().await;
     second.handle.send_status(peer, 7);
     while first.status().await != (of_second, 7) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_decides_fast_tells_so_no_more_often_than_peers_bear() {
+    const MORE: u32 = 10;
+    let set = ChainSet::of([1, 2]);
+    let mut first = Node::validator(1, &set, Over::Tcp, &[]).await;
+    let mut second = Node::validator(2, &set, Over::Tcp, &[&first]).await;
+    let (peer, ..) = second.joined().await;
+    first.joined().await;
+    let began = Instant::now();
+    for decided in 1..=STATUS_BURST + MORE {
+        first.handle.announce_status(decided);
+        while second.status().await != (peer, decided) {}
+    }
+    // The last is told as soon as there is room for it.
+    let fastest = Duration::from_secs(1) * (MORE - 1) / STATUS_RATE;
+    assert!(began.elapsed() >= fastest, "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -136,7 +136,11 @@ async fn a_trace_can_be_checked_against_the_state_root_alone() {
     let bucket = pallet_virtual_meter::bucket_of(&account("Y"), buckets);
     assert_eq!(keys[2], Vgm::<Runtime>::hashed_key_for(Step(1), bucket));
     let entries = Vec::<(AccountId, VgmEntry)>::decode(&mut &value(2)[..]).unwrap();
-    let entry = entries.iter().find(|(who, _)| *who == account("Y")).unwrap().1;
+    let entry = entries
+        .iter()
+        .find(|(who, _)| *who == account("Y"))
+        .unwrap()
+        .1;
     assert_eq!(json!(entry.allocated()), trace["allocated"]);
     let lots = Vec::<Lot<AccountId>>::decode(&mut &value(3)[..]).unwrap();
     let lots: Vec<_> = lots.iter().map(|lot| (lot.meter, lot.energy)).collect();

@@ -167,7 +167,7 @@ fn a_state_that_leaves_the_window_while_it_is_read_gives_errors(kind: DatabaseKi
     }
 }
 
-fn justifications_can_be_added_later(kind: DatabaseKind) {
+fn justifications_and_proofs_of_sets_can_be_added_later(kind: DatabaseKind) {
     let folder = tempfile::tempdir().unwrap();
     let mut chain = TestChain::start(open(folder.path(), kind, PRUNING));
     let mut random = Seeded::new(16);
@@ -187,6 +187,10 @@ fn justifications_can_be_added_later(kind: DatabaseKind) {
             .set_justification(hash, justification.clone())
             .unwrap();
         assert_eq!(chain.db.justification(hash).unwrap(), Some(justification));
+        assert_eq!(chain.db.set_proof(hash).unwrap(), None);
+        let proof = vec![u8::try_from(number).unwrap(); 100];
+        chain.db.keep_set_proof(hash, proof.clone()).unwrap();
+        assert_eq!(chain.db.set_proof(hash).unwrap(), Some(proof));
     }
     let unknown = chain.db.set_justification(&H256::repeat_byte(1), vec![]);
     assert!(matches!(unknown, Err(StorageError::UnknownBlock { .. })));
@@ -194,6 +198,8 @@ fn justifications_can_be_added_later(kind: DatabaseKind) {
     for (number, hash) in chain.hashes.iter().enumerate() {
         let read = chain.db.justification(hash).unwrap().unwrap();
         assert_eq!(read, vec![u8::try_from(number).unwrap(); 10_000]);
+        let read = chain.db.set_proof(hash).unwrap().unwrap();
+        assert_eq!(read, vec![u8::try_from(number).unwrap(); 100]);
     }
 }
 
@@ -300,7 +306,7 @@ on_both_back_ends!(
     only_the_child_of_the_best_block_is_accepted,
     unknown_and_discarded_states_are_told_apart,
     a_state_that_leaves_the_window_while_it_is_read_gives_errors,
-    justifications_can_be_added_later,
+    justifications_and_proofs_of_sets_can_be_added_later,
     big_bodies_are_stored,
     unknown_blocks_and_extrinsics_are_none,
     an_empty_database_says_so,
