@@ -132,6 +132,31 @@ def count_whole_steps(rpc, first, last):
     return whole
 
 
+def wait_for_trade(rpc):
+    """Waits until a step has a market in which energy was traded; returns the step, and how much, in Wh."""
+    def last_trade():
+        return next((market for market in rpc.ask("market_history") if market["volumeUnits"]), None)
+
+    market = wait_until(last_trade, f"a market with a trade at {rpc.url}")
+    return market["step"], market["volumeUnits"] * rpc.ask("market_rules")["unit"]
+
+
+def verify_market(rpcs, step, traded_wh):
+    """What was traded for a step stands in every node's meters, bought and sold alike, and nothing of it is lost.
+
+    Returns how many meters bought or sold.
+    """
+    there = rpcs[0].ask("chain_getBlockHash", step)
+    for rpc in rpcs:
+        wait_for_height(rpc, step)
+        entries = rpc.ask("energy_allocations", step, there)
+        bought, sold = (sum(entry[side] for entry in entries) for side in ("bought", "sold"))
+        assert bought == sold == traded_wh, (bought, sold, traded_wh, rpc.url)
+        held = sum(entry["shared"] + entry["rest"] + entry["bought"] - entry["sold"] for entry in entries)
+        assert held == rpc.ask("energy_stepSummary", step, there)["generated"], (held, step, rpc.url)
+    return sum(bool(entry["bought"] or entry["sold"]) for entry in entries)
+
+
 def closed_step(rpc):
     """The last step whose block could be there, by this machine's clock."""
     from time import time

@@ -46,9 +46,9 @@ pub use reports::{
 };
 pub use sequence::DeviceState;
 pub use types::{
-    METERS_PER_BUCKET, ReadingBucket, ReadingIndex, bucket_of,
-    ClassErrors, Conditions, Flag, Load, Measurement, MpeTable, Reading, ReadingSource,
-    RegisterReading, Report, Rules, TemperatureBand,
+    ClassErrors, Conditions, Flag, Load, METERS_PER_BUCKET, Measurement, MpeTable, Reading,
+    ReadingBucket, ReadingIndex, ReadingSource, RegisterReading, Report, Rules, TemperatureBand,
+    bucket_of,
 };
 pub use weights::WeightInfo;
 
@@ -766,7 +766,10 @@ pub mod pallet {
 
             let mut listed = 0usize;
             for (step, index) in ReadingIndexes::<T>::iter() {
-                ensure!(is_kept(step), "an index of readings lies outside the retention");
+                ensure!(
+                    is_kept(step),
+                    "an index of readings lies outside the retention"
+                );
                 let mut buckets = index.buckets.into_inner();
                 buckets.sort_unstable();
                 ensure!(

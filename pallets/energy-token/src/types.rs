@@ -116,22 +116,34 @@ impl ReadingBucket {
     /// Puts a reading in its place.
     ///
     /// # Errors
-    /// The bucket is full of other meters, which cannot be if all belong there.
-    pub fn put(&mut self, meter: MeterId, reading: Reading) -> Result<(), ()> {
+    /// The reading, when the bucket is full of other meters, which cannot be if all belong there.
+    pub fn put(&mut self, meter: MeterId, reading: Reading) -> Result<(), Reading> {
         match self.0.binary_search_by_key(&meter, |(meter, _)| *meter) {
             Ok(place) => {
-                let known = self.0.get_mut(place).ok_or(())?;
+                let known = self.0.get_mut(place).ok_or(reading)?;
                 *known = (meter, reading);
                 Ok(())
             }
-            Err(place) => self.0.try_insert(place, (meter, reading)).map_err(|_| ()),
+            Err(place) => self
+                .0
+                .try_insert(place, (meter, reading))
+                .map_err(|(_, reading)| reading),
         }
     }
 }
 
 /// Which readings a step has.
-#[derive(CloneNoBound, DebugNoBound, DefaultNoBound, PartialEqNoBound, EqNoBound)]
-#[derive(Encode, Decode, MaxEncodedLen, TypeInfo)]
+#[derive(
+    CloneNoBound,
+    DebugNoBound,
+    DefaultNoBound,
+    PartialEqNoBound,
+    EqNoBound,
+    Encode,
+    Decode,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 #[codec(mel_bound())]
 #[scale_info(skip_type_params(MaxMeters))]
 pub struct ReadingIndex<MaxMeters: Get<u32>> {

@@ -128,10 +128,7 @@ impl<T: Config> Pallet<T> {
         let agreement = book.in_force(step);
         let before = StepSummaries::<T>::get(step);
         let (entries_before, moves_before) = match before {
-            Some(_) => (
-                Self::entries(step),
-                StorageMoves::<T>::get(step),
-            ),
+            Some(_) => (Self::entries(step), StorageMoves::<T>::get(step)),
             None => Default::default(),
         };
 

@@ -74,7 +74,10 @@ impl<T: Config> Pallet<T> {
         let mut changed = BTreeMap::<u32, Vec<Held<T>>>::new();
         for (who, entry) in changes {
             let bucket = bucket_of(who, buckets);
-            changed.entry(bucket).or_default().push((who.clone(), entry));
+            changed
+                .entry(bucket)
+                .or_default()
+                .push((who.clone(), entry));
         }
         let mut longest = 0;
         for (number, changes) in changed {

@@ -21,7 +21,10 @@ impl<T: Config> Pallet<T> {
         for (step, number, bucket) in Vgm::<T>::iter() {
             let is_expiring = step == oldest;
             let has_summary = StepSummaries::<T>::contains_key(step);
-            ensure!(is_expiring || has_summary, "a VGM of a step without summary");
+            ensure!(
+                is_expiring || has_summary,
+                "a VGM of a step without summary"
+            );
             let buckets = VgmBuckets::<T>::get(step).unwrap_or(0);
             ensure!(
                 number < buckets && !bucket.is_empty(),
