@@ -12,6 +12,9 @@ delivery scores from declarations and readings, and every validator's tokens, wi
 reputation is recomputed where the community chose "blocks-created". The order is computed with 60 decimal digits, not with
 the chain's integers.
 
+Not checked: the proofs behind the beacon's outputs, and whether a bid kept to its bounds. Of a node also who bid what, and
+the evidence against who is excluded for contradicting itself; that is said where it occurs.
+
 Odds are compared for each height's own candidates, after exclusion: those who bid, and those who did not and are drawn
 after them as a fallback. For each place in the order of wealth, wins are compared with the sum of that place's exact
 probabilities; all places of both draws together give one chi-squared, of which p is the tail.
@@ -41,6 +44,10 @@ SIGNIFICANCE = 0.01
 
 class Wrong(Exception):
     """What the chain says is not what comes out."""
+
+
+class TooFew(Exception):
+    """Nothing is wrong, but nothing is shown either."""
 
 
 def ensure(condition, height, text):
@@ -171,10 +178,11 @@ class History:
         return min(height - self.last[who], U16_MAX)
 
 
-def verify_ranking(auction, history, validators, rules, owned):
+def verify_ranking(auction, history, validators, rules, owned, convicted=None):
     """Who is ranked, with which criteria, in which order; returns bidders and others, each with its wealth, in order.
 
-    Without `owned` it is not known what everybody has, nor what was declared.
+    Without `owned` it is not known what everybody has, nor what was declared; without `convicted` who was convicted of
+    contradicting itself and who left the set is taken from the auction.
     """
     height = auction["height"]
     said = auction["ranking"]
@@ -185,6 +193,9 @@ def verify_ranking(auction, history, validators, rules, owned):
     }
     left = {one["account"] for one in auction["excluded"] if one["reason"] == "leftTheSet"}
     ensure(not left & set(validators), height, "a validator is said to have left the set")
+    if convicted is not None:
+        ensure(equivocators == convicted, height, "who is excluded for contradicting itself")
+        ensure(not left, height, "nobody has left the set")
     eligible = set(validators) - equivocators or set(validators)
     before = history.author_before
     excluded = set()
@@ -384,7 +395,7 @@ class Draws:
             if other == rule and p < SIGNIFICANCE:
                 raise Wrong(f"winners do not come as {rule} says")
             if other != rule and p >= SIGNIFICANCE:
-                raise Wrong(f"too few heights to tell {rule} from {other}")
+                raise TooFew(f"these are too few heights to tell {rule} from {other}: try 1000 or more")
 
 
 def ratio_chance(own, others):
@@ -440,7 +451,8 @@ def verify_story(lines, draws):
             + sum(other["bids"].get(who, 0) for other in books.values())
             for who, tokens in free.items()
         }
-        draws.add(verify_ranking(auction, history, validators, rules, owned))
+        # No block of a story holds evidence, and its set stays.
+        draws.add(verify_ranking(auction, history, validators, rules, owned, convicted=set()))
         ensure(header["winner"] == auction["ranking"][0]["account"], height, "the winner")
         ensure(header["author"] == outcome["author"], height, "the author")
         ensure(header["isLate"] == outcome["isLate"], height, "whether the block is late")
@@ -485,8 +497,14 @@ def verify_story(lines, draws):
 
 def read_story(path):
     with open(path, encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+        number = 0
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise Wrong(f"line {number} of {path} is no JSON, so the story is cut or no story: {error}") from None
+        if not number:
+            raise Wrong(f"{path} is empty")
 
 
 def changed(text):
@@ -523,6 +541,7 @@ def forgeries(blocks):
         yield name, lambda name=name: put(outcome, name, changed(outcome[name]))
     yield "rank", lambda: put(fallback["auction"]["outcome"], "authorRank", 0)
     yield "exclusion", lambda: excluding["auction"]["excluded"].clear()
+    yield "an innocent convicted", lambda: convict(unbid["auction"])
     for name in ("seed", "vrf", "escrow", "burned", "issuance"):
         yield name, lambda name=name: put(several, name, changed(several[name]))
     yield "delivery score", lambda: put(several["scores"], someone, several["scores"][someone] + 1)
@@ -531,6 +550,14 @@ def forgeries(blocks):
     yield "seed before", lambda: put(
         several["auction"], "before", changed(several["auction"]["before"])
     )
+
+
+def convict(auction):
+    """Has the last of those who did not bid excluded as if it had contradicted itself."""
+    one = auction["ranking"].pop()
+    excluded = {"account": one["account"], "offered": one["offered"], "reason": "equivocated"}
+    auction["excluded"].append(excluded)
+    auction["othersWealth"] = str(sum(int(other["wealth"]) for other in auction["ranking"][auction["bidders"] :]))
 
 
 def self_test(lines):
@@ -577,6 +604,7 @@ def verify_node(url, draws):
     history = History(rules)
     epoch = rules["epochLength"]
     validators = []
+    believed = 0
     for height in range(1, best + 1):
         auction = node.ask("auction_auction", height, at)
         if height == 1 or height % epoch == 0:
@@ -590,8 +618,11 @@ def verify_node(url, draws):
         before = node.ask("auction_beacon", height - 1, at)
         ensure(auction["before"] == before, height, "the seed before")
         draws.add(verify_ranking(auction, history, validators, rules, None))
+        believed += any(one["reason"] == "equivocated" for one in auction["excluded"])
         _, _, missed = verify_outcome(auction, auction["outcome"])
         history.add(height, auction["outcome"]["author"], missed)
+    if believed:
+        print(f"at {believed} heights somebody is excluded for contradicting itself, which is taken on the chain's word")
     return best, rules
 
 
@@ -621,6 +652,8 @@ def main():
             self_test(list(read_story(arguments.file)))
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
+    except TooFew as few:
+        sys.exit(str(few))
     except OSError as error:
         sys.exit(f"{arguments.file or arguments.rpc} cannot be read: {error}")
 
