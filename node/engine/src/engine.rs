@@ -152,13 +152,13 @@ impl Engine {
         }
         self.now = now;
         let open = self.config.timing.step_at(now.unix_ms);
-        if std::mem::take(&mut self.is_log_new) {
-            self.newcomer = Some(Newcomer::new(open.0));
-            self.machine.wait_below(open.0);
-        }
+        let begun = match std::mem::take(&mut self.is_log_new) {
+            true => self.begin_without_log(open.0),
+            false => Ok(()),
+        };
         self.arrivals.note(self.chain.pool_arrivals(), now.unix_ms);
-        let outcome = self
-            .process(event)
+        let outcome = begun
+            .and_then(|()| self.process(event))
             .and_then(|()| self.end_timeouts())
             .and_then(|()| self.consider_newcomer())
             .and_then(|()| self.start_due_heights());
@@ -224,6 +224,22 @@ impl Engine {
             newcomer.hear(peer, decided, self.next.height);
         }
         self.feed(Input::Status { peer, decided })
+    }
+
+    /// Begins as a validator that knows nothing of what it may have signed, while step `first_open` is open.
+    ///
+    /// Nothing can have been proposed of a step that is still open, so a node that is in time for its next height has signed
+    /// nothing there. It writes that down at once: when it comes back it knows, instead of being a newcomer again that the
+    /// others have got ahead of.
+    fn begin_without_log(&mut self, first_open: u32) -> Result<(), Fatal> {
+        let newcomer = Newcomer::new(first_open);
+        let height = self.next.height;
+        if !newcomer.keeps_from(height) {
+            self.log.reset(height)?;
+        }
+        self.newcomer = Some(newcomer);
+        self.machine.wait_below(first_open);
+        Ok(())
     }
 
     /// Has a newcomer vote once it has heard enough of the others, and from where that allows.

@@ -9,8 +9,9 @@
 //!   by waiting. For those that are missing then it has patience for a while, so that nodes that are switched on one after
 //!   the other begin together.
 //! - What more than the faulty say is true of at least one honest node. So no liar alone keeps it away, whatever it says and
-//!   however often. And it is enough: had this node decided block `h`, then of the quorum that committed to `h` more than the
-//!   faulty were honest others, and all of them had block `h - 1`; so it voted at no height beyond the second above theirs.
+//!   however often. And it is enough while a wiped validator counts among the faulty: had this node decided
+//!   block `h`, then of the quorum that committed to `h` so many others were honest, and all of them had block `h - 1`; so it
+//!   voted at no height beyond the second above theirs.
 
 use std::collections::BTreeMap;
 

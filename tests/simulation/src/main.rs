@@ -37,7 +37,7 @@ enum Command {
     /// Run seeds until so many heights were decided
     Ci {
         /// Heights of all runs together
-        #[arg(long, default_value_t = 10_000)]
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
         total: u64,
         /// The first seed
         #[arg(long, default_value_t = 1)]
@@ -48,7 +48,7 @@ enum Command {
     /// Run seeds for so many minutes
     Soak {
         /// Minutes
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
         minutes: u64,
         /// The first seed; by the time of day otherwise, so that no two soaks are the same
         #[arg(long)]
@@ -59,12 +59,12 @@ enum Command {
     /// Measure how rounds, messages and times grow with the number of validators
     Grow {
         /// Steps of each run
-        #[arg(long, default_value_t = 12)]
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
         /// The seed
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// No more validators than this
+        /// No more validators than this; 4 at least
         #[arg(long, default_value_t = 100)]
         validators_max: usize,
     },
@@ -79,11 +79,25 @@ struct ChoiceArgs {
     #[arg(long)]
     validators: Option<usize>,
     /// Steps until everything is healed; of the seed's choosing otherwise
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     heights: Option<u32>,
     /// Nodes pass nothing on, whatever the plan says
     #[arg(long)]
     direct: bool,
+}
+
+impl ChoiceArgs {
+    /// Returns the flags that make the same choice, each after a space.
+    fn flags(self) -> String {
+        let words = [
+            self.plan.map(|plan| format!(" --plan {plan}")),
+            self.validators
+                .map(|count| format!(" --validators {count}")),
+            self.heights.map(|count| format!(" --heights {count}")),
+            self.direct.then(|| " --direct".to_owned()),
+        ];
+        words.into_iter().flatten().collect()
+    }
 }
 
 impl From<ChoiceArgs> for Choice {
@@ -211,7 +225,10 @@ fn run_all(first: u64, choice: ChoiceArgs, until: Until) -> Result<()> {
         report.virtual_ms / 1_000
     );
     for seed in &failed {
-        println!("failed: commonwatt-simulation run --seed {seed} --trace 200");
+        println!(
+            "failed: commonwatt-simulation run --seed {seed}{} --trace 200",
+            choice.flags()
+        );
     }
     println!("{passed} passed, {} failed", failed.len());
     ensure!(failed.is_empty(), "an invariant was broken");
@@ -219,6 +236,10 @@ fn run_all(first: u64, choice: ChoiceArgs, until: Until) -> Result<()> {
 }
 
 fn grow(steps: u32, seed: u64, validators_max: usize) -> Result<()> {
+    ensure!(
+        SIZES.iter().any(|size| *size <= validators_max),
+        "the smallest network has 4 validators: --validators-max {validators_max} leaves none"
+    );
     for (name, delay) in [
         ("near: 2 to 20 ms", Delay::NEAR),
         ("far: 15 to 50 ms, one in fifty up to 165 ms", FAR),

@@ -102,6 +102,23 @@ fn a_wiped_validator_votes_at_no_height_it_voted_at_before() {
     }
 }
 
+/// It wrote down that it had signed nothing when it came, so the others' block does not keep it from where it is needed.
+#[test]
+fn who_came_in_time_and_fell_before_it_voted_votes_when_it_comes_back() {
+    let mut net = Net::new();
+    for node in 0..4 {
+        net.start(node);
+    }
+    net.run_to_time(net.now + 10);
+    net.crash(3);
+    net.run_to_block(1, 4);
+    net.crash(2);
+    net.run_to_time(net.now + 5 * STEP_MS);
+    net.start(3);
+    net.run_to_block(4, 8);
+    net.assert_same_chain();
+}
+
 #[test]
 fn a_late_joiner_fetches_the_chain_and_votes_only_where_it_cannot_have_voted() {
     let mut net = Net::new();
