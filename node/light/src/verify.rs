@@ -146,6 +146,19 @@ pub(crate) fn voters(
     })
 }
 
+/// Reads the header of block `number` and hashes it.
+fn read_numbered(bytes: &[u8], number: u32) -> Result<(Header, Hash), Refused> {
+    let (header, hash) = read_header(bytes)?;
+    if header.number != number {
+        return Err(Flaw::WrongNumber {
+            expected: number,
+            actual: header.number,
+        }
+        .into());
+    }
+    Ok((header, hash))
+}
+
 /// Reads a header, of which there is one encoding only, and its hash.
 pub(crate) fn read_header(bytes: &[u8]) -> Result<(Header, Hash), Flaw> {
     let header = Header::decode_all(&mut &bytes[..]).map_err(|_| Flaw::NoHeader)?;
@@ -170,14 +183,7 @@ pub fn verify_next(
     block: &LightBlock,
 ) -> Result<(Tip, Verified), Refused> {
     let number = tip.number.saturating_add(1);
-    let (header, hash) = read_header(&block.header)?;
-    if header.number != number {
-        return Err(Flaw::WrongNumber {
-            expected: number,
-            actual: header.number,
-        }
-        .into());
-    }
+    let (header, hash) = read_numbered(&block.header, number)?;
     if block.next_set.is_some() && !closes_epoch(number) {
         return Err(Flaw::NeedlessSetProof(number).into());
     }
@@ -285,14 +291,7 @@ pub fn verify_same(
     genesis: &Hash,
     block: &LightBlock,
 ) -> Result<(), Refused> {
-    let (header, hash) = read_header(&block.header)?;
-    if header.number != number {
-        return Err(Flaw::WrongNumber {
-            expected: number,
-            actual: header.number,
-        }
-        .into());
-    }
+    let (_, hash) = read_numbered(&block.header, number)?;
     if hash == *known {
         return Ok(());
     }

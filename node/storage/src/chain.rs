@@ -515,19 +515,9 @@ impl ChainDb {
 
     /// Returns the justification of a block, if the block is known and has one.
     pub fn justification(&self, hash: &H256) -> Result<Option<Vec<u8>>, StorageError> {
-        if let Some(found) = self
-            .shared
-            .in_memory(hash, |block| block.justification.clone())
-        {
-            return Ok(found);
-        }
-        let Some(number) = self.number_of(hash)? else {
-            return Ok(None);
-        };
-        Ok(self
-            .shared
-            .store
-            .get(Column::Justifications, &number.to_be_bytes())?)
+        self.added_to_block(hash, Column::Justifications, |block| {
+            block.justification.clone()
+        })
     }
 
     /// Returns a whole block.
@@ -585,16 +575,23 @@ impl ChainDb {
 
     /// Returns the proof of who validates after a block, if the block is known and one was kept.
     pub fn set_proof(&self, hash: &H256) -> Result<Option<Vec<u8>>, StorageError> {
-        if let Some(found) = self.shared.in_memory(hash, |block| block.set_proof.clone()) {
+        self.added_to_block(hash, Column::SetProofs, |block| block.set_proof.clone())
+    }
+
+    /// Returns what was added to a block, if the block is known and has it, wherever it is.
+    fn added_to_block(
+        &self,
+        hash: &H256,
+        column: Column,
+        added: impl Fn(&GroupBlock) -> Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, StorageError> {
+        if let Some(found) = self.shared.in_memory(hash, added) {
             return Ok(found);
         }
         let Some(number) = self.number_of(hash)? else {
             return Ok(None);
         };
-        Ok(self
-            .shared
-            .store
-            .get(Column::SetProofs, &number.to_be_bytes())?)
+        Ok(self.shared.store.get(column, &number.to_be_bytes())?)
     }
 
     /// Adds something to a stored block, in memory or on disk, wherever it is.
