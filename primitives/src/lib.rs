@@ -11,6 +11,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "std")]
+pub mod address;
 pub mod auction;
 pub mod beacon;
 pub mod digest;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use commonwatt_primitives::address::account_from_address;
 use schnorrkel::{ExpansionMode, MiniSecretKey, SecretKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -213,8 +214,8 @@ impl Account {
             (true, Some(password)) => envelope::open(&bytes, password)?,
         };
         let pair = decode(&plain, scheme)?;
-        let address = AccountId32::from_ss58check(&self.address)
-            .map_err(|_| AccountError::Damaged("its address is mistyped"))?;
+        let address = account_from_address(&self.address)
+            .ok_or(AccountError::Damaged("its address is mistyped"))?;
         if address != AccountId32::new(pair.public()) {
             return Err(AccountError::Damaged("its address is another key's"));
         }

@@ -1,13 +1,16 @@
 //! What calls take and give, where neither Substrate's types nor the runtime's serve as they are.
 
-use commonwatt_primitives::{AccountId, Hash, MeterId, Month, Role, Step, Wh, metering::MeterInfo};
+use commonwatt_primitives::{
+    AccountId, Hash, MeterId, Month, Role, Step, Wh, address::account_from_address,
+    metering::MeterInfo,
+};
 use commonwatt_runtime::apis::MeterView;
 use pallet_energy_token::{Flag, Reading, RegisterReading};
 use pallet_transaction_payment::{FeeDetails, InclusionFee};
 use pallet_virtual_meter::{MonthTotal, StepSummary, Trace, VgmEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub(crate) use sp_core::Bytes;
-use sp_core::{H256, bytes::from_hex, crypto::Ss58Codec};
+use sp_core::{H256, bytes::from_hex};
 
 /// One of something, or a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,20 +51,27 @@ impl<'de> Deserialize<'de> for BlockNumber {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account(pub(crate) AccountId);
 
+impl Account {
+    /// 0x and two digits for each of 32 bytes, which is more than an address has.
+    const LETTERS_MAX: usize = 66;
+}
+
 impl<'de> Deserialize<'de> for Account {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let account = if text.starts_with("0x") {
+        let account = if text.starts_with("0x") && text.len() <= Self::LETTERS_MAX {
             from_hex(&text)
                 .ok()
                 .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
                 .map(AccountId::new)
         } else {
-            AccountId::from_ss58check(&text).ok()
+            account_from_address(&text)
         };
         account.map(Self).ok_or_else(|| {
+            let shown: String = text.chars().take(Self::LETTERS_MAX).collect();
+            let more = if shown == text { "" } else { "…" };
             D::Error::custom(format!(
-                "{text:?} is no account: give its SS58 address, or its 32 bytes in hexadecimal"
+                "{shown:?}{more} is no account: give its SS58 address, or its 32 bytes in hexadecimal"
             ))
         })
     }
@@ -534,6 +544,19 @@ mod tests {
         assert_eq!(read(json!(hexadecimal)).expect("32 bytes"), account);
         assert!(read(json!("5Grwva")).is_err());
         assert!(read(json!("0x1234")).is_err());
+    }
+
+    #[test]
+    fn what_is_much_longer_than_an_account_is_not_said_back() {
+        for endless in ["x".repeat(8 << 20), format!("0x{}", "ab".repeat(4 << 20))] {
+            let refused = from_value::<Account>(json!(endless)).expect_err("no account");
+            let said = refused.to_string();
+            assert!(said.len() < 200, "{} letters", said.len());
+            assert!(
+                said.contains("… is no account: give its SS58 address"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use commonwatt_keystore::{AccountError, Scheme, SecretUri, Zeroizing, files, parse_word_count};
+use commonwatt_primitives::address::account_from_address;
 use commonwatt_runtime::configs::SS58_PREFIX;
 use serde::Serialize;
 use sp_core::crypto::{AccountId32, Ss58AddressFormat, Ss58Codec};
@@ -119,8 +120,8 @@ impl Inspect {
                         "The account file is encrypted, so this is what it says of itself. To check it, give its \
                          password with --account-password-file or --account-password-interactive."
                     )?;
-                    let address = AccountId32::from_ss58check(account.address())
-                        .map_err(|_| AccountError::Damaged("its address is mistyped"))?;
+                    let address = account_from_address(account.address())
+                        .ok_or(AccountError::Damaged("its address is mistyped"))?;
                     Identity {
                         scheme: Some(account.scheme()?),
                         public: address.into(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use commonwatt_keystore::{Account, SecretError, SecretUri, Zeroizing, files};
-use sp_core::crypto::{AccountId32, Ss58Codec};
+use commonwatt_primitives::address::account_from_address;
 
 use super::{Console, password::warn_if_exposed};
 
@@ -88,7 +88,7 @@ impl SecretInput {
 
 fn parse_address(bytes: &[u8]) -> Option<[u8; 32]> {
     let text = str::from_utf8(bytes).ok()?;
-    AccountId32::from_ss58check(text).ok().map(Into::into)
+    account_from_address(text).map(Into::into)
 }
 
 /// Reads a public key in hexadecimal digits, with or without 0x.

@@ -13,10 +13,9 @@ use std::{
 use commonwatt_keystore::{
     Account, AccountError, FileError, KeyPair, Password, SecretError, files,
 };
-use commonwatt_primitives::{AccountId, Hash};
+use commonwatt_primitives::{AccountId, Hash, address::account_from_address};
 use commonwatt_runtime::configs::SS58_PREFIX;
 use serde_json::Value;
-use sp_core::crypto::Ss58Codec;
 
 /// Accounts in a wallet.
 pub const ACCOUNTS_MAX: usize = 1_024;
@@ -241,7 +240,7 @@ impl AccountFolder {
                 }
             };
         };
-        let id = AccountId::from_ss58check(who).ok();
+        let id = account_from_address(who);
         accounts
             .into_iter()
             .find(|kept| kept.name.0 == who || Some(&kept.id) == id.as_ref())
@@ -279,8 +278,8 @@ fn read_account(name: Name, path: PathBuf) -> Result<Option<KeptAccount>, Accoun
     };
     let file = Account::parse(&bytes).map_err(failed)?;
     let scheme = file.scheme().map_err(failed)?.name();
-    let id = AccountId::from_ss58check(file.address())
-        .map_err(|_| failed(AccountError::Damaged("its address is mistyped")))?;
+    let id = account_from_address(file.address())
+        .ok_or_else(|| failed(AccountError::Damaged("its address is mistyped")))?;
     Ok(Some(KeptAccount {
         name,
         id,

@@ -4,8 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 use commonwatt_keystore::{KeyPair, Scheme, SecretUri};
-use commonwatt_primitives::{AccountId, Hash, Step};
-use sp_core::crypto::Ss58Codec;
+use commonwatt_primitives::{AccountId, Hash, Step, address::account_from_address};
 use sp_runtime::generic::Era;
 
 use crate::{
@@ -81,7 +80,7 @@ impl WhoArgs {
         }
         // Anybody's books can be looked at.
         let address = self.account.as_deref();
-        if let Some(id) = address.and_then(|text| AccountId::from_ss58check(text).ok()) {
+        if let Some(id) = address.and_then(account_from_address) {
             return Ok(id);
         }
         Ok(self.folder.folder()?.find(address)?.id)
@@ -98,9 +97,9 @@ impl WhoArgs {
 
     /// Returns the account whose name or address this is.
     pub(super) fn resolve(&self, text: &str) -> Result<AccountId, WalletError> {
-        match AccountId::from_ss58check(text) {
-            Ok(id) => Ok(id),
-            Err(_) => Ok(self.folder.folder()?.find(Some(text))?.id),
+        match account_from_address(text) {
+            Some(id) => Ok(id),
+            None => Ok(self.folder.folder()?.find(Some(text))?.id),
         }
     }
 
