@@ -32,7 +32,7 @@ use commonwatt_engine::{
 use commonwatt_executor::CallError;
 use commonwatt_fuzz::{
     fixtures::{author, grow, grown, new_chain, report, sign},
-    targets::{self, GENESIS, MECHANISMS, PASSWORD, SEPARATOR, frame, part},
+    targets::{self, GENESIS, MECHANISMS, PASSWORD, SEPARATOR, frame, light_block, mend, part},
 };
 use commonwatt_keystore::{Account, Scheme};
 use commonwatt_network::{
@@ -63,6 +63,7 @@ fn main() {
     order_books();
     messages();
     logs();
+    light_blocks();
     peers();
     messages_of_peers();
     requests();
@@ -580,6 +581,29 @@ fn messages() {
         "two-proposals",
         with_mode(3, &proposals.encode()),
     );
+}
+
+fn light_blocks() {
+    for (name, flags) in [
+        ("next", 0),
+        ("next_mended", mend::PLACE | mend::SIGNATURES),
+        ("closes_an_epoch", mend::EPOCH),
+        (
+            "closes_an_epoch_mended",
+            mend::EPOCH | mend::PLACE | mend::SIGNATURES,
+        ),
+        (
+            "closes_an_epoch_of_another_state",
+            mend::EPOCH | mend::PLACE | mend::SIGNATURES | mend::ROOT,
+        ),
+        ("unsealed_again", mend::SIGNATURES),
+    ] {
+        put(
+            "light",
+            name,
+            with_mode(flags, &light_block(flags).encode()),
+        );
+    }
 }
 
 fn logs() {

@@ -33,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("header", targets::header),
     ("http", targets::http),
     ("keystore_file", targets::keystore_file),
+    ("light", targets::light),
     ("log_filter", targets::log_filter),
     ("network", targets::network),
     ("order_book", targets::order_book),

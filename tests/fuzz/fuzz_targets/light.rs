@@ -1,0 +1,5 @@
+//! See `targets::light`.
+
+#![no_main]
+
+commonwatt_fuzz::fuzz!(light);
