@@ -194,11 +194,32 @@ def an_order_is_placed_watched_and_filled(wallet):
         history = [entry for entry in wallet.json("history", *wallet.node()) if entry["step"] == step]
         assert history and history[0]["volumeUnits"] == 10 and history[0]["price"] == "7", history
         contains(wallet.ok("history", *wallet.node()), "100 Wh", "7 uCWC")
+        trades_are_told_to_both_sides(wallet, step, bid["order"], replaced["order"])
         contains(wallet.ok("balance", *buyer[:6], "--steps", "96"), "100 Wh", "loyalty")
     finally:
         signal.alarm(0)
         watching.terminate()
         watching.wait()
+
+
+def trades_are_told_to_both_sides(wallet, step, bid, ask):
+    """Checks what the two members of a trade of 10 units at 7 see of it, and which generators made it."""
+    buyer, seller = wallet.account("charlie")[:6], wallet.member(SELLER)
+    period = ["--trades", "--newest", str(step), "--steps", "1"]
+    [bought] = wallet.json("history", *buyer, *period)
+    [sold] = wallet.json("history", *seller, *period)
+    assert bought["trades"] == sold["trades"] and len(bought["trades"]) == 1, (bought, sold)
+    trade = bought["trades"][0]
+    assert (trade["buyOrder"], trade["sellOrder"], trade["units"], trade["price"]) == (bid, ask, 10, "7"), trade
+    assert (bought["step"], bought["bought"], bought["paid"], bought["sold"]) == (step, 10, "70", 0), bought
+    assert (sold["sold"], sold["received"], sold["paid"]) == (10, "70", "0"), sold
+    made = sum(origin["energy"] for origin in bought["trace"]["boughtFrom"])
+    assert made == 100 and bought["trace"]["boughtFromOuterGrid"] == 0, bought
+    told = wallet.ok("history", *buyer, *period)
+    contains(told, "bought 100 Wh for 70 uCWC, sold 0 Wh", trade["seller"], bid, "7 uCWC", "made by")
+    contains(wallet.ok("history", *seller, *period), "sold 100 Wh for 70 uCWC", trade["buyer"], ask)
+    contains(wallet.ok("history", *buyer, "--trades", "--newest", "1", "--steps", "1"), "no trades of " + trade["buyer"])
+    contains(wallet.refused("history", *seller), "--trades")
 
 
 def orders_are_taken_back(wallet):

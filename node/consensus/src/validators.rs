@@ -123,7 +123,7 @@ impl ValidatorSet {
         self.count().saturating_sub(1) / 3
     }
 
-    /// Returns the smallest number of votes of which at least one is honest while less than a third are not.
+    /// Returns how many votes are more than a third: at least one of them is honest while less than a third are not.
     pub fn honest(&self) -> usize {
         self.count() / 3 + 1
     }

@@ -1,13 +1,14 @@
 //! Prints the auctions of a seeded story as JSON Lines, for `tests/verify_auction.py` to recompute.
 //!
-//! `cargo run -p commonwatt-rpc --example auction_story -- HEIGHTS [SEED] [RULE] [BASIS] [FEW_CANDIDATES] [MEASURE]`; RULE
-//! is `proportional`, `ratio` or `highest-reputation`, BASIS is `offered` or `owned`, MEASURE is `blocks-created` or
-//! `delivery`, by which members declare what they will use.
+//! `cargo run -p commonwatt-rpc --example auction_story -- --help` says what it takes.
 
 use std::{
     env,
     error::Error,
+    fmt::Display,
     io::{self, BufWriter, Write},
+    process::ExitCode,
+    str::FromStr,
 };
 
 use commonwatt_primitives::{
@@ -26,32 +27,53 @@ use commonwatt_runtime::{
 use pallet_reputation::Measure;
 use serde_json::{Value, json};
 
+const USAGE: &str = "\
+Prints the auctions of a seeded story as JSON Lines: the contract, then a line for each height.
+
+usage: auction_story HEIGHTS [SEED] [RULE] [BASIS] [FEW_CANDIDATES] [MEASURE]
+
+  HEIGHTS         how many heights, for instance 1000
+  SEED            from which everything follows
+  RULE            proportional, ratio or highest-reputation
+  BASIS           offered or owned
+  FEW_CANDIDATES  with fewer candidates than this, bids are bounded
+  MEASURE         blocks-created, or delivery: members declare what they will use";
+
 /// Reads a word as the chain spec has it.
-fn word<T: serde::de::DeserializeOwned>(text: String) -> Result<T, serde_json::Error> {
-    serde_json::from_value(Value::String(text))
+fn word<T: serde::de::DeserializeOwned>(name: &str, text: String) -> Result<T, String> {
+    serde_json::from_value(Value::String(text)).map_err(|error| format!("{name}: {error}"))
 }
 
-fn plan(mut arguments: impl Iterator<Item = String>) -> Result<(u32, Plan), Box<dyn Error>> {
-    let heights = arguments.next().ok_or("say how many heights")?.parse()?;
+fn number<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|error| format!("{name} is a number, not {text:?}: {error}"))
+}
+
+fn plan(mut arguments: impl Iterator<Item = String>) -> Result<(u32, Plan), String> {
+    let heights = arguments.next().ok_or("say how many heights")?;
+    let heights = number("HEIGHTS", &heights)?;
     let mut plan = Plan {
         // Nothing is forgotten before it is printed.
         retention: 1_000,
         ..Plan::default()
     };
     if let Some(seed) = arguments.next() {
-        plan.seed = seed.parse()?;
+        plan.seed = number("SEED", &seed)?;
     }
     if let Some(rule) = arguments.next() {
-        plan.rules.rule = word(rule)?;
+        plan.rules.rule = word("RULE", rule)?;
     }
     if let Some(basis) = arguments.next() {
-        plan.rules.basis = word(basis)?;
+        plan.rules.basis = word("BASIS", basis)?;
     }
     if let Some(few) = arguments.next() {
-        plan.rules.few_candidates = few.parse()?;
+        plan.rules.few_candidates = number("FEW_CANDIDATES", &few)?;
     }
     if let Some(measure) = arguments.next() {
-        plan.measure = word(measure)?;
+        plan.measure = word("MEASURE", measure)?;
+    }
+    if let Some(more) = arguments.next() {
+        return Err(format!("there is nothing to say after MEASURE, but {more:?}"));
     }
     if plan.measure == Measure::Delivery {
         // Many short periods, so that scores grow and shrink.
@@ -155,8 +177,7 @@ fn line(story: &mut Story, told: Told) -> Value {
     })
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (heights, plan) = plan(env::args().skip(1))?;
+fn print(heights: u32, plan: Plan) -> Result<(), Box<dyn Error>> {
     let mut story = Story::begin(plan)?;
     let mut out = BufWriter::new(io::stdout().lock());
     writeln!(out, "{}", beginning(&mut story))?;
@@ -166,4 +187,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     out.flush()?;
     Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    if arguments.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let (heights, plan) = match plan(arguments.into_iter()) {
+        Ok(planned) => planned,
+        Err(why) => {
+            eprintln!("error: {why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match print(heights, plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

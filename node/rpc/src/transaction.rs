@@ -57,9 +57,9 @@ fn broadcast(
 fn stop(_: &Node, connection: &Arc<Connection>, mut arguments: Arguments) -> Answer<()> {
     let id: String = arguments.required("operationId")?;
     let task = lock(&connection.broadcasts).remove(&id).ok_or_else(|| {
-        Fault::parameters(format!(
-            "nothing is offered under {id:?}: give what transaction_v1_broadcast answered on this connection"
-        ))
+        Fault::parameters(
+            "nothing is offered under this operationId: give what transaction_v1_broadcast answered on this connection",
+        )
     })?;
     task.abort();
     Ok(())

@@ -171,6 +171,34 @@ impl Entry {
     }
 }
 
+/// Entries of an account's virtual generation meter, newest step first.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Entries {
+    /// They; steps without one are left out.
+    pub entries: Vec<Entry>,
+}
+
+/// What one generator made.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Origin {
+    /// Its meter.
+    pub meter: u32,
+    /// How much.
+    pub energy: Wh,
+}
+
+/// Where an account's energy of a step came from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// What the key allocated, by generator.
+    pub from: Vec<Origin>,
+    /// What was bought, by generator.
+    pub bought_from: Vec<Origin>,
+    /// What was bought and withdrawn from its seller later.
+    pub bought_from_outer_grid: Wh,
+}
+
 /// A step that has closed.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct ClosedStep {
@@ -399,6 +427,57 @@ impl Clearing {
     pub fn single_price(&self) -> Option<Price> {
         self.price.map(|Amount(price)| price)
     }
+}
+
+/// What one order sold to another.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trade {
+    /// Who bought.
+    pub buyer: Option<String>,
+    /// Who sold.
+    pub seller: Option<String>,
+    /// The buyer's order.
+    pub buy_order: Option<OrderName>,
+    /// The seller's order.
+    pub sell_order: Option<OrderName>,
+    /// How many units.
+    pub units: u32,
+    /// What a unit cost the buyer.
+    pub price: Amount,
+    /// Coins that the buyer paid.
+    pub buyer_paid: Option<Amount>,
+    /// Coins that the seller received.
+    pub seller_received: Option<Amount>,
+}
+
+/// A part of a list, whose items are looked at one by one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Page {
+    /// The items.
+    pub items: Vec<serde_json::Value>,
+    /// Where the next part begins; null on the last one.
+    pub next: Option<u32>,
+}
+
+/// A part of a clearing's trades.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClearedTrades {
+    /// How the step's market ended.
+    pub state: MarketState,
+    /// How prices were found.
+    pub mechanism: Option<serde_json::Value>,
+    /// They.
+    pub trades: Page,
+}
+
+/// A part of what orders of a step to come matched so far.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MatchedTrades {
+    /// They.
+    pub trades: Vec<serde_json::Value>,
+    /// Where the next part begins; null on the last one.
+    pub next: Option<u32>,
 }
 
 /// A standing order that a step was left out of.

@@ -119,7 +119,9 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
     tell("market_rules", |_| {
         json!({
             "unit": 10, "stepsAhead": 96, "ordersMax": 16, "standingMax": 16, "nextStep": 7, "coinRates": null, "loyalty": {},
-            "mechanisms": [{"fromStep": 1, "mechanism": {"name": "average"}}],
+            "mechanisms": [
+                {"fromStep": 1, "mechanism": {"name": "average"}}, {"fromStep": 12, "mechanism": {"name": "continuous"}},
+            ],
             "tariffs": [{"fromStep": 1, "buy": "9", "feedIn": "2"}],
         })
     });
@@ -154,6 +156,7 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
             .collect();
         json!(format!("0x{}", hex::encode(records.encode())))
     });
+    tell_trades(&mut module);
     module
         .register_subscription(
             "author_submitAndWatchExtrinsic",
@@ -167,6 +170,91 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
         )
         .unwrap();
     module
+}
+
+/// Step whose pages of trades never end.
+const ENDLESS_STEP: u32 = 2;
+
+/// What the node knows of Alice's trades: in step 5 she bought, on two pages; in step 4 she sold, and in step 12, which is to
+/// come, her order matched already.
+fn tell_trades(module: &mut RpcModule<Arc<Said>>) {
+    let mut tell = |name: &'static str, answer: fn(&[Value]) -> Value| {
+        module
+            .register_method(name, move |params, _, _| {
+                let params: Vec<Value> = params.parse()?;
+                assert_eq!(params.last(), Some(&json!(block())), "{name}");
+                ok(answer(&params))
+            })
+            .unwrap();
+    };
+    tell("market_orders", |_| {
+        let order = |id: &str, step: u32| {
+            json!({
+                "id": id, "step": step, "side": "sell", "limit": "3", "units": 9, "cap": "quantity", "status": "open",
+                "offered": 9, "traded": 0, "coins": "0",
+            })
+        };
+        json!({"open": [order("11-1", 11), order("12-4", 12)], "standing": [], "held": "0", "past": [], "months": []})
+    });
+    tell("energy_member", |params| {
+        let entry = |step: u32, bought: u32, sold: u32| json!({"step": step, "shared": 500, "rest": 0, "bought": bought, "sold": sold, "consumption": null});
+        let (before, count) = (params[1].as_u64().unwrap(), params[2].as_u64().unwrap());
+        let entries = [
+            entry(5, 120, 0),
+            entry(4, 0, 40),
+            entry(3, 0, 0),
+            entry(2, 10, 0),
+        ];
+        let asked = entries.into_iter().filter(|entry| {
+            let step = entry["step"].as_u64().unwrap();
+            (before - count..before).contains(&step)
+        });
+        json!({"entries": asked.collect::<Vec<_>>(), "next": null})
+    });
+    tell("market_clearing", |params| {
+        let (step, start) = (params[0].as_u64().unwrap(), params[1].as_u64().unwrap());
+        let (items, next) = match (step, start) {
+            (5, 0) => (vec![trade(&alice(), "5Ben", 10)], json!(10_000)),
+            (5, _) => (
+                vec![trade("5Ben", "5Cy", 50), trade(&alice(), "5Cy\u{1b}[2J", 2)],
+                Value::Null,
+            ),
+            (4, _) => (vec![trade("5Ben", &alice(), 4)], Value::Null),
+            _ => (Vec::new(), json!(start)),
+        };
+        json!({
+            "step": step, "state": "cleared", "mechanism": {"name": "average"},
+            "trades": {"items": items, "next": next, "total": 3},
+        })
+    });
+    tell("market_matched", |params| {
+        let trades = match params[0].as_u64().unwrap() {
+            12 => vec![trade("5Ben", &alice(), 1)],
+            _ => Vec::new(),
+        };
+        json!({"step": params[0], "orders": [], "trades": trades, "next": null})
+    });
+    tell("energy_trace", |_| {
+        json!({
+            "from": [{"meter": 0, "energy": 500}], "boughtFrom": [{"meter": 3, "energy": 110}], "boughtFromOuterGrid": 10,
+            "proof": {"nodes": []},
+        })
+    });
+}
+
+fn alice() -> String {
+    let pair = commonwatt_keystore::SecretUri::parse("//Alice").unwrap();
+    let pair = pair.to_pair(commonwatt_keystore::Scheme::Ed25519).unwrap();
+    AccountId::new(pair.public()).to_string()
+}
+
+/// A trade at 7 smallest coins for a unit.
+fn trade(buyer: &str, seller: &str, units: u32) -> Value {
+    let coins = (units * 7).to_string();
+    json!({
+        "buyer": buyer, "seller": seller, "buyOrder": "5-0", "sellOrder": "5-1", "buyAt": 0, "sellAt": 1, "units": units,
+        "price": "7", "buyerPaid": coins, "sellerReceived": coins,
+    })
 }
 
 async fn follow(pending: PendingSubscriptionSink, fate: Fate) -> SubscriptionResult {
@@ -447,6 +535,69 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
         said.contains("wallet import") && !said.contains(secret),
         "{said}"
     );
+}
+
+#[test]
+fn a_member_sees_whom_it_traded_with_and_who_made_it() {
+    let node = node(Fate::Silence);
+    let said = node
+        .alice(&["history", "--trades", "--steps", "3"])
+        .unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    let rows = [
+        ["12", "will sell", "10 Wh", "7 uCWC", "5Ben"],
+        ["5", "bought", "100 Wh", "70 uCWC", "5Ben"],
+        ["5", "bought", "20 Wh", "14 uCWC", "5Cy[2J"],
+        ["4", "sold", "40 Wh", "28 uCWC", "5Ben"],
+    ];
+    for (line, row) in lines[1..].iter().zip(rows) {
+        assert!(
+            row.iter().all(|part| line.contains(part)),
+            "{row:?}: {said}"
+        );
+    }
+    assert_eq!(
+        lines[6], "bought 120 Wh for 84 uCWC, sold 40 Wh for 28 uCWC",
+        "{said}"
+    );
+    assert!(
+        said.contains("outer grid") && said.contains("110 Wh"),
+        "{said}"
+    );
+    let of_one = node
+        .alice(&[
+            "history", "--trades", "--newest", "4", "--steps", "1", "--json",
+        ])
+        .unwrap();
+    let answer: Value = serde_json::from_str(&of_one).unwrap();
+    assert_eq!(answer.as_array().map(Vec::len), Some(1), "{of_one}");
+    let step = &answer[0];
+    assert_eq!(step["trades"], json!([trade("5Ben", &alice(), 4)]));
+    assert_eq!(
+        (
+            &step["step"],
+            &step["state"],
+            &step["sold"],
+            &step["received"]
+        ),
+        (&json!(4), &json!("cleared"), &json!(4), &json!("28"))
+    );
+    assert!(step["trace"]["boughtFrom"].is_array() && step["trace"].get("proof").is_none());
+}
+
+#[test]
+fn pages_that_never_end_are_not_turned() {
+    let newest = ENDLESS_STEP.to_string();
+    let said = node(Fate::Silence)
+        .alice(&["history", "--trades", "--newest", &newest])
+        .unwrap_err();
+    assert!(said.contains("do not follow each other"), "{said}");
+}
+
+#[test]
+fn an_account_without_its_trades_is_no_question() {
+    let said = node(Fate::Silence).alice(&["history"]).unwrap_err();
+    assert!(said.contains("--trades"), "{said}");
 }
 
 #[test]

@@ -38,6 +38,18 @@ pub enum Bug {
     Timeliness,
     /// Evidence of a contradiction is dropped.
     EvidenceDropped,
+    /// Pools drop the gifts that they have accepted.
+    GiftsDropped,
+    /// Whoever has the council's key pardons everybody who contradicted itself.
+    Pardons,
+    /// A liar has an honest validator's vote key, and contradicts itself in its name.
+    KeyStolen,
+    /// Lines flip a bit now and then.
+    BitsFlipped,
+    /// The disk damages the head of the write-ahead log when the machine stops.
+    LogDamaged,
+    /// The disk writes the log at once, but what the database commits only when the node is idle.
+    DatabaseLazy,
 }
 
 impl Bug {
@@ -46,6 +58,8 @@ impl Bug {
         Flaws {
             is_log_unsynced: self == Self::LogUnsynced,
             is_database_unsynced: self == Self::DatabaseUnsynced,
+            is_database_lazy: self == Self::DatabaseLazy,
+            damages_log: self == Self::LogDamaged,
             loses_numbers: self == Self::NumbersLost,
             cuts_certificates: self == Self::CertificatesCut,
         }

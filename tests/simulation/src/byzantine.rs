@@ -495,3 +495,21 @@ pub fn votes_at_once(member: &Member, genesis: &Hash, bytes: &[u8]) -> Vec<Engin
     };
     vec![vote(VoteKind::Prevote), vote(VoteKind::Precommit)]
 }
+
+/// Returns two votes that contradict each other, by whoever has a member's vote key: planted, for the simulator to find.
+pub fn contradiction(member: &Member, genesis: &Hash, height: u32) -> [EngineMessage; 2] {
+    [None, Some(Hash::repeat_byte(1))].map(|block| {
+        let vote = Vote {
+            height,
+            round: 0,
+            kind: VoteKind::Prevote,
+            block,
+            validator: member.account.clone(),
+        };
+        let signature = member.vote.sign(&vote.payload(genesis));
+        EngineMessage::Agreement {
+            attempt: 0,
+            message: Message::Vote(SignedVote { vote, signature }),
+        }
+    })
+}

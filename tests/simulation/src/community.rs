@@ -7,14 +7,15 @@ use commonwatt_primitives::{
     AccountId, Hash, Ppm, Quality, Step, StepTiming, Wh, keys::SessionKeys,
 };
 use commonwatt_runtime::{
-    Runtime, RuntimeCall,
+    Council, Runtime, RuntimeCall,
     configs::VotingTokensInstance,
     example::{self, account, beacon_pair, pair},
     genesis::{CommunityGenesis, GenesisValidator},
     transaction::{SigningContext, sign_ed25519},
 };
+use frame_support::dispatch::Callable;
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
-use pallet_miner_auction::Call as AuctionCall;
+use pallet_miner_auction::{Call as AuctionCall, draw::Rule};
 use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use sp_core::{Pair, ed25519, sr25519, storage::Storage};
 
@@ -24,6 +25,8 @@ const GIVER: &str = "Giver";
 const DSO: &str = "Dso";
 /// The generators' devices of the example community.
 const DEVICES: [&str; 2] = ["A", "B"];
+/// Bytes of what the council is asked for at most.
+const MOTION_BYTES_MAX: u32 = 1_000;
 /// Coins a member begins with.
 const COINS: u128 = 1_000_000;
 
@@ -75,18 +78,19 @@ pub struct Community {
 }
 
 impl Community {
-    /// Makes a community of so many validators.
+    /// Makes a community of so many validators, whose miners are chosen by a rule.
     ///
     /// # Errors
     /// What is wrong with its genesis.
-    pub fn new(validators: usize, timing: StepTiming) -> Result<Self, String> {
+    pub fn new(validators: usize, timing: StepTiming, rule: Rule) -> Result<Self, String> {
         let names: Vec<_> = (1..validators)
             .map(|number| format!("V{number}"))
             .chain([DSO.to_owned()])
             .collect();
         let members: Vec<_> = names.iter().map(|name| Member::new(name)).collect();
         let giver = Member::new(GIVER);
-        let genesis = genesis_of(&members, &giver, timing);
+        let mut genesis = genesis_of(&members, &giver, timing);
+        genesis.miner_auction.rules.rule = rule;
         Ok(Self {
             timing,
             devices: DEVICES.iter().map(|name| pair(name)).collect(),
@@ -207,6 +211,20 @@ pub fn gift(from: &Member, to: &Member, genesis: Hash, nonce: u32) -> Vec<u8> {
         value: 1,
     });
     sign_ed25519(call, nonce, &SigningContext::immortal(genesis), &from.pair)
+}
+
+type CouncilCall = <Council as Callable<Runtime>>::RuntimeCall;
+
+/// Returns the only councillor's signed pardon.
+pub fn pardon(councillor: &Member, genesis: Hash, nonce: u32, who: AccountId) -> Vec<u8> {
+    let pardon = RuntimeCall::MinerAuction(AuctionCall::pardon { who });
+    let motion = RuntimeCall::Council(CouncilCall::propose {
+        threshold: 1,
+        proposal: Box::new(pardon),
+        length_bound: MOTION_BYTES_MAX,
+    });
+    let context = SigningContext::immortal(genesis);
+    sign_ed25519(motion, nonce, &context, &councillor.pair)
 }
 
 /// Returns the hash by which pools and blocks know an extrinsic.

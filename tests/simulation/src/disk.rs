@@ -39,6 +39,10 @@ pub struct Flaws {
     pub is_log_unsynced: bool,
     /// The database acknowledges what is not on disk: the last commits are lost with the power.
     pub is_database_unsynced: bool,
+    /// What the database commits is on disk only when the node has nothing else to do; the log is at once.
+    pub is_database_lazy: bool,
+    /// The head of the log is damaged whenever the node stops.
+    pub damages_log: bool,
     /// The database does not keep the number of each seventh block.
     pub loses_numbers: bool,
     /// The database keeps only one signature of a certificate.
@@ -109,6 +113,7 @@ impl Inner {
     fn apply(&mut self, batch: &Batch<'_>) {
         let mut undo = Vec::new();
         let flaws = self.flaws;
+        let is_kept_back = flaws.is_database_unsynced || flaws.is_database_lazy;
         for (column, key, value) in batch.iter() {
             let place = usize::from(column.id());
             if flaws.loses_numbers && column == Column::Numbers && is_lost_number(key) {
@@ -125,15 +130,21 @@ impl Inner {
                 }
                 None => records.remove(key),
             };
-            if flaws.is_database_unsynced {
+            if is_kept_back {
                 undo.push(((place, key.to_vec()), before));
             }
         }
-        if flaws.is_database_unsynced {
+        if is_kept_back {
             self.undo.push(undo);
             if self.undo.len() > UNSYNCED_COMMITS {
                 self.undo.clear();
             }
+        }
+    }
+
+    fn write_back(&mut self) {
+        if self.flaws.is_database_lazy {
+            self.undo.clear();
         }
     }
 
@@ -150,6 +161,13 @@ impl Inner {
         let lost = std::mem::take(&mut self.unsynced_log);
         if let Some(log) = &mut self.log {
             log.truncate(log.len().saturating_sub(lost));
+        }
+    }
+
+    fn damage_log(&mut self) {
+        let log = self.log.as_mut().filter(|_| self.flaws.damages_log);
+        if let Some(first) = log.and_then(|log| log.first_mut()) {
+            *first = u8::MAX;
         }
     }
 }
@@ -212,7 +230,15 @@ impl Disk {
 
     /// The process is killed: what it has written stays.
     pub fn stop(&self) {
-        self.0.lock().has_no_power = true;
+        let mut inner = self.0.lock();
+        inner.has_no_power = true;
+        inner.write_back();
+        inner.damage_log();
+    }
+
+    /// The node has nothing to do: time for what a lazy disk has kept back.
+    pub fn idle(&self) {
+        self.0.lock().write_back();
     }
 
     /// Returns whether a fault has struck, or the power is off.
@@ -497,5 +523,27 @@ mod tests {
         assert_eq!(volume.get(Column::Meta, b"a").unwrap(), None);
         let (_, recovered) = volume.open_log(GENESIS).unwrap();
         assert_eq!(recovered.unwrap().entries, []);
+    }
+
+    #[test]
+    fn a_lazy_disk_loses_only_what_was_committed_since_it_was_idle() {
+        let flaws = Flaws {
+            is_database_lazy: true,
+            ..Flaws::default()
+        };
+        let disk = Disk::new(Random::new(0), flaws);
+        let volume = disk.start_life();
+        let commit = |key: &'static [u8]| {
+            let mut batch = Batch::new();
+            batch.put(Column::Meta, key, &b"1"[..]);
+            volume.commit(&batch).unwrap();
+        };
+        commit(b"a");
+        disk.idle();
+        commit(b"b");
+        disk.lose_power();
+        let volume = disk.start_life();
+        assert_eq!(volume.get(Column::Meta, b"a").unwrap(), Some(b"1".to_vec()));
+        assert_eq!(volume.get(Column::Meta, b"b").unwrap(), None);
     }
 }

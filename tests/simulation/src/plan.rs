@@ -2,7 +2,25 @@
 
 use std::{fmt, str::FromStr};
 
+use pallet_miner_auction::draw::Rule;
+
 use crate::{network::Delay, random::Random};
+
+/// The auction's rules, with their words in the chain spec.
+pub const RULES: [(&str, Rule); 3] = [
+    ("proportional", Rule::Proportional),
+    ("ratio", Rule::Ratio),
+    ("highest-reputation", Rule::HighestReputation),
+];
+
+/// Returns a rule's word.
+pub fn word_of(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Proportional => "proportional",
+        Rule::Ratio => "ratio",
+        Rule::HighestReputation => "highest-reputation",
+    }
+}
 
 /// A kind of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +201,8 @@ impl Trick {
 pub struct Plan {
     /// Its kind.
     pub name: PlanName,
+    /// How the miner is chosen.
+    pub rule: Rule,
     /// How many validators there are.
     pub validators: usize,
     /// Which of them lie; always fewer than a third.
@@ -221,7 +241,7 @@ const FEW: usize = 4;
 const MORE: usize = 7;
 
 impl Plan {
-    /// Draws a plan.
+    /// Draws a plan, of the rule `proportional`.
     pub fn draw(
         name: PlanName,
         validators: Option<usize>,
@@ -238,6 +258,7 @@ impl Plan {
         });
         let mut plan = Self {
             name,
+            rule: Rule::Proportional,
             validators,
             liars: Vec::new(),
             tricks: Vec::new(),

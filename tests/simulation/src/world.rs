@@ -16,7 +16,7 @@ use commonwatt_txpool::TransactionSource;
 
 use crate::{
     bugs::Bug,
-    byzantine::{Liar, Lie, Stage, votes_at_once},
+    byzantine::{Liar, Lie, Stage, contradiction, votes_at_once},
     community::{Community, GENESIS_MS, hash_of, timing_of},
     disk::{Disk, Flaws},
     faults::Mend,
@@ -29,7 +29,7 @@ use crate::{
     trace::{Trace, digest},
     violation::Violation,
     watch::{Standing, Watch},
-    workload::Workload,
+    workload::{Workload, is_evidence, is_gift},
 };
 
 /// How long a job takes.
@@ -38,6 +38,8 @@ const JOB_MS: std::ops::RangeInclusive<u64> = 2..=25;
 const LATE_LOOK_PERCENT: u64 = 30;
 /// How long the network's software needs to notice a connection or its end.
 const NOTICE_MS: std::ops::RangeInclusive<u64> = 5..=400;
+/// How many of a thousand messages a line damages that flips bits.
+const DAMAGED_PERMILLE: u64 = 5;
 /// Messages that a node remembers having passed on.
 const PASSED_ON_MAX: usize = 8_192;
 /// Steps after the healing in which nothing goes wrong but what liars do.
@@ -137,7 +139,8 @@ impl World {
     /// It cannot be made.
     pub fn new(seed: u64, plan: Plan, bug: Option<Bug>, has_words: bool) -> Result<Self, String> {
         let mut random = Random::new(seed);
-        let mut community = Community::new(plan.validators, timing_of(plan.step_ms))?;
+        let timing = timing_of(plan.step_ms);
+        let mut community = Community::new(plan.validators, timing, plan.rule)?;
         if bug == Some(Bug::ForgedToken) {
             community.forge_token();
         }
@@ -357,6 +360,7 @@ impl World {
         let Some(process) = it.process.as_mut() else {
             return Ok(());
         };
+        it.disk.idle();
         let at_ms = self.now_ms;
         self.trace.note(&[1, at_ms, node as u64], || {
             format!("{at_ms:>9} node {node} hears {event:?}")
@@ -729,7 +733,16 @@ impl World {
     }
 
     /// Sends a packet to some nodes.
-    pub(crate) fn transmit(&mut self, from: usize, to: &[usize], packet: Packet, after_ms: u64) {
+    pub(crate) fn transmit(
+        &mut self,
+        from: usize,
+        to: &[usize],
+        mut packet: Packet,
+        after_ms: u64,
+    ) {
+        if self.bug == Some(Bug::BitsFlipped) {
+            self.damage(&mut packet);
+        }
         let bytes = packet.bytes();
         if let Packet::Engine(bytes) = &packet {
             self.trace.note(&[7, digest(bytes)], String::new);
@@ -746,6 +759,20 @@ impl World {
                 };
                 self.push(delay.saturating_add(after_ms), task);
             }
+        }
+    }
+
+    /// Flips a bit of what is sent, now and then: planted.
+    fn damage(&mut self, packet: &mut Packet) {
+        if let Packet::Engine(bytes) = packet
+            && self.random.permille(DAMAGED_PERMILLE)
+        {
+            let place = self.random.index(bytes.len());
+            let mut damaged = bytes.to_vec();
+            if let Some(byte) = damaged.get_mut(place) {
+                *byte ^= 1 << self.random.below(8);
+            }
+            *bytes = damaged.into();
         }
     }
 
@@ -798,7 +825,7 @@ impl World {
         let ready = process.chain.ready();
         let evidence: Vec<_> = ready
             .into_iter()
-            .filter(|pooled| crate::workload::is_evidence(&pooled.extrinsic))
+            .filter(|pooled| is_evidence(&pooled.extrinsic))
             .collect();
         if self.bug == Some(Bug::EvidenceDropped) {
             for pooled in evidence {
@@ -916,13 +943,16 @@ impl World {
             return Ok(());
         }
         let is_dropped =
-            self.bug == Some(Bug::EvidenceDropped) && crate::workload::is_evidence(bytes);
+            self.bug == Some(Bug::EvidenceDropped) && is_evidence(bytes);
         let hash = hash_of(bytes);
         if is_dropped {
             process.chain.remove_transaction(&hash);
             return Ok(());
         }
         self.watch.note_seen(&hash, node, self.now_ms);
+        if self.bug == Some(Bug::GiftsDropped) && is_gift(bytes) && !self.drop_gift(node, bytes) {
+            return Ok(());
+        }
         let peers = self.peers_of(node);
         let peers: Vec<_> = peers
             .into_iter()
@@ -930,6 +960,16 @@ impl World {
             .collect();
         self.transmit(node, &peers, Packet::Transaction(bytes.into()), 0);
         self.feed(node, Event::Woken)
+    }
+
+    /// Loses a gift that a node has accepted: planted. Returns whether it is to be passed on: only once, as it comes in
+    /// again and again.
+    fn drop_gift(&mut self, node: usize, bytes: &[u8]) -> bool {
+        let Some(process) = self.nodes[node].process.as_mut() else {
+            return false;
+        };
+        process.chain.remove_transaction(&hash_of(bytes));
+        process.passed_on.insert(digest(bytes))
     }
 
     fn answer(&mut self, from: usize, node: usize, height: u32) {
@@ -987,6 +1027,9 @@ impl World {
         if self.bug == Some(Bug::CertificatesUnchecked) {
             self.forge(node);
         }
+        if self.bug == Some(Bug::KeyStolen) {
+            self.impersonate(node, height);
+        }
         if let Some(mut liar) = self.nodes[node].liar.take() {
             let lies = self
                 .stage(node)
@@ -1004,6 +1047,20 @@ impl World {
             false => self.random.within(10..=longest),
         };
         self.push(after, Task::Mutter(node));
+    }
+
+    /// Has a liar contradict itself in the name of an honest validator, whose key it has: planted.
+    fn impersonate(&mut self, liar: usize, height: u32) {
+        let Some(victim) = self.nodes.iter().position(Node::is_honest) else {
+            return;
+        };
+        let genesis = self.oracle.genesis_hash();
+        let votes = contradiction(&self.nodes[victim].member, &genesis, height);
+        let mut others = self.peers_of(liar);
+        others.retain(|peer| *peer != victim);
+        for vote in votes {
+            self.transmit(liar, &others, Packet::Engine(vote.encode().into()), 0);
+        }
     }
 
     fn tell_lies(&mut self, node: usize, lies: Vec<Lie>) {

@@ -86,10 +86,14 @@ impl WhoArgs {
         Ok(self.folder.folder()?.find(address)?.id)
     }
 
+    /// Returns whether the command line names somebody.
+    pub(super) fn is_named(&self) -> bool {
+        self.account.is_some() || self.suri.is_some()
+    }
+
     /// Returns whom to look at, or nobody when neither the command line nor the wallet names one.
     pub(super) fn id_if_any(&self) -> Result<Option<AccountId>, WalletError> {
-        if self.suri.is_none() && self.account.is_none() && self.folder.folder()?.list()?.is_empty()
-        {
+        if !self.is_named() && self.folder.folder()?.list()?.is_empty() {
             return Ok(None);
         }
         self.id().map(Some)

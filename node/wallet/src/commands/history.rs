@@ -1,11 +1,17 @@
-//! `history`: how the markets of past steps ended.
+//! `history`: how the markets of past steps ended, and with `--trades` what an account traded in them.
 
 use clap::Args;
 use commonwatt_primitives::{Step, Wh};
 use jsonrpsee::rpc_params;
 use serde_json::Value;
 
-use super::{Console, args::NodeArgs, orders::understand, session::ask_rules};
+use super::{
+    Console,
+    args::{NodeArgs, WhoArgs},
+    orders::understand,
+    session::ask_rules,
+    trades,
+};
 use crate::{
     answers::{Amount, Clearing, MarketState},
     client::harmless,
@@ -24,6 +30,11 @@ pub(super) struct History {
     /// The last one of them [default: the last that closed]
     #[arg(long, value_name = "STEP")]
     newest: Option<u32>,
+    /// Show the account's own trades instead: with whom, how much, at which price, and which generators made it
+    #[arg(long)]
+    trades: bool,
+    #[command(flatten)]
+    who: WhoArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +42,14 @@ pub(super) struct History {
 
 impl History {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        if self.trades {
+            return self.show_trades(console).await;
+        }
+        if self.who.is_named() {
+            return Err(WalletError::usage(
+                "the markets of past steps are the same for every account: give --trades too, to see the trades of this one",
+            ));
+        }
         let client = self.node.connect().await?;
         let asked = rpc_params![self.newest, self.steps];
         let answer: Value = client.ask("market_history", asked).await?;
@@ -44,6 +63,22 @@ impl History {
             true => writeln!(console.out, "no orders in these steps")?,
             false => write!(console.out, "{table}")?,
         }
+        Ok(())
+    }
+
+    async fn show_trades(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        let account = self.who.id()?.to_string();
+        let client = self.node.connect().await?;
+        let question = trades::Question {
+            account: &account,
+            newest: self.newest.map(Step),
+            steps: self.steps,
+        };
+        let history = trades::History::ask(&client, question).await?;
+        if self.json {
+            return console.json(&history.to_json());
+        }
+        write!(console.out, "{}", history.describe(&client.facts().coin)?)?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod balance;
 mod history;
 mod orders;
 mod session;
+mod trades;
 mod transfer;
 mod watch;
 
@@ -55,7 +56,7 @@ enum Task {
     Orders(orders::Orders),
     /// Tell of each step's market, and of the account's own orders, as they happen
     Watch(watch::Watch),
-    /// Show how the markets of past steps ended
+    /// Show how the markets of past steps ended, or what an account traded in them
     History(history::History),
     /// Submit a transaction that was signed offline
     Submit(transfer::Submit),

@@ -16,8 +16,24 @@ use crate::{
 
 /// How many times a fair bid one of the coalition is ready to put down, knowing that it comes back.
 const BID_FACTOR_MAX: u64 = 20;
-/// Sizes: validators and members.
-const SIZES: [(usize, usize); 3] = [(4, 2), (7, 2), (10, 3)];
+/// Validators, members and `L`. Coalitions of two up to `L`; those of four and more are just below a third.
+const CASES: [(usize, usize, u32); 15] = [
+    (4, 2, 2),
+    (4, 2, 4),
+    (4, 2, 8),
+    (7, 2, 2),
+    (7, 2, 4),
+    (7, 2, 8),
+    (10, 3, 2),
+    (10, 3, 4),
+    (10, 3, 8),
+    (13, 4, 4),
+    (13, 4, 8),
+    (16, 5, 8),
+    (19, 6, 8),
+    (22, 7, 8),
+    (25, 8, 8),
+];
 /// How many ways through the next heights are looked at.
 const WAYS_MAX: usize = 256;
 
@@ -170,36 +186,34 @@ fn known_part(
 pub fn measure(effort: &Effort) -> Vec<Table> {
     let mut rows = Vec::new();
     for rule in RULES {
-        for (validators, count) in SIZES {
-            for lead in [2, 4, 8] {
-                let members = Members::first(count);
-                let mut setting = Setting::equal(validators, rule);
-                setting.rules.bid_lead = lead;
-                let name = format!("knowledge {} {validators} {count} {lead}", name_of(rule));
-                let honest = measure_conduct(effort, &name, &setting, members, || super::Honest);
-                let grinding = measure_conduct(effort, &name, &setting, members, || Grinding {
-                    members,
-                    horizon: 1,
-                });
-                let knowing =
-                    measure_conduct(effort, &name, &setting, members, || Knowing::new(members));
-                let [known, ground] = replicate(effort, &name, |dice| {
-                    [false, true]
-                        .map(|grinds| known_part(&setting, members, grinds, effort.heights, dice))
-                });
-                rows.push(vec![
-                    name_of(rule).into(),
-                    validators.to_string(),
-                    count.to_string(),
-                    lead.to_string(),
-                    known.percent().to_string(),
-                    ground.percent().to_string(),
-                    grinding.share.less(honest.share).percent().to_string(),
-                    knowing.share.less(honest.share).percent().to_string(),
-                    grinding.profit.less(honest.profit).times(100.0).to_string(),
-                    knowing.profit.less(honest.profit).times(100.0).to_string(),
-                ]);
-            }
+        for (validators, count, lead) in CASES {
+            let members = Members::first(count);
+            let mut setting = Setting::equal(validators, rule);
+            setting.rules.bid_lead = lead;
+            let name = format!("knowledge {} {validators} {count} {lead}", name_of(rule));
+            let honest = measure_conduct(effort, &name, &setting, members, || super::Honest);
+            let grinding = measure_conduct(effort, &name, &setting, members, || Grinding {
+                members,
+                horizon: 1,
+            });
+            let knowing =
+                measure_conduct(effort, &name, &setting, members, || Knowing::new(members));
+            let [known, ground] = replicate(effort, &name, |dice| {
+                [false, true]
+                    .map(|grinds| known_part(&setting, members, grinds, effort.heights, dice))
+            });
+            rows.push(vec![
+                name_of(rule).into(),
+                validators.to_string(),
+                count.to_string(),
+                lead.to_string(),
+                known.percent().to_string(),
+                ground.percent().to_string(),
+                grinding.share.less(honest.share).percent().to_string(),
+                knowing.share.less(honest.share).percent().to_string(),
+                grinding.profit.less(honest.profit).times(100.0).to_string(),
+                knowing.profit.less(honest.profit).times(100.0).to_string(),
+            ]);
         }
     }
     let whole = Table {
@@ -228,30 +242,27 @@ pub fn measure(effort: &Effort) -> Vec<Table> {
 
 fn measure_exact(effort: &Effort) -> Table {
     let mut rows = Vec::new();
-    for (validators, count) in SIZES {
-        for lead in [2, 4, 8] {
-            let members = Members::first(count);
-            let mut setting = Setting::equal(validators, RULES[0]).by_stake_alone();
-            setting.rules.bid_lead = lead;
-            let name = format!("knowledge by stake {validators} {count} {lead}");
-            let [known, ground] = replicate(effort, &name, |dice| {
-                [false, true]
-                    .map(|grinds| known_part(&setting, members, grinds, effort.heights, dice))
-            });
-            let exact = EqualCoalition {
-                validators,
-                members: count,
-            };
-            rows.push(vec![
-                validators.to_string(),
-                count.to_string(),
-                lead.to_string(),
-                format!("{:.3}", exact.honest_knowledge(lead) * 100.0),
-                format!("{:.3}", known.percent()),
-                format!("{:.3}", exact.grinding_knowledge(lead) * 100.0),
-                format!("{:.3}", ground.percent()),
-            ]);
-        }
+    for (validators, count, lead) in CASES {
+        let members = Members::first(count);
+        let mut setting = Setting::equal(validators, RULES[0]).by_stake_alone();
+        setting.rules.bid_lead = lead;
+        let name = format!("knowledge by stake {validators} {count} {lead}");
+        let [known, ground] = replicate(effort, &name, |dice| {
+            [false, true].map(|grinds| known_part(&setting, members, grinds, effort.heights, dice))
+        });
+        let exact = EqualCoalition {
+            validators,
+            members: count,
+        };
+        rows.push(vec![
+            validators.to_string(),
+            count.to_string(),
+            lead.to_string(),
+            format!("{:.3}", exact.honest_knowledge(lead) * 100.0),
+            format!("{:.3}", known.percent()),
+            format!("{:.3}", exact.grinding_knowledge(lead) * 100.0),
+            format!("{:.3}", ground.percent()),
+        ]);
     }
     Table {
         title: "How often they know, with equal stakes alone, against the formula".into(),
