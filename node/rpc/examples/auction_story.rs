@@ -73,7 +73,9 @@ fn plan(mut arguments: impl Iterator<Item = String>) -> Result<(u32, Plan), Stri
         plan.measure = word("MEASURE", measure)?;
     }
     if let Some(more) = arguments.next() {
-        return Err(format!("there is nothing to say after MEASURE, but {more:?}"));
+        return Err(format!(
+            "there is nothing to say after MEASURE, but {more:?}"
+        ));
     }
     if plan.measure == Measure::Delivery {
         // Many short periods, so that scores grow and shrink.
@@ -191,7 +193,10 @@ fn print(heights: u32, plan: Plan) -> Result<(), Box<dyn Error>> {
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    if arguments.iter().any(|word| word == "--help" || word == "-h") {
+    if arguments
+        .iter()
+        .any(|word| word == "--help" || word == "-h")
+    {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }

@@ -1,6 +1,7 @@
 //! What goes wrong with nodes, clocks and lines, and how it is mended.
 
 use crate::{
+    community::GENESIS_MS,
     disk::Moment,
     plan::Fault,
     violation::Violation,
@@ -197,6 +198,8 @@ impl World {
         self.trace
             .note(&[11, at_ms], || format!("{at_ms:>9} everything is healed"));
         self.healed_at_ms = Some(at_ms);
+        let unix_ms = GENESIS_MS.saturating_add(at_ms);
+        self.disturbed = self.community.timing.step_at(unix_ms);
         self.network.mend();
         self.network.loss_permille = 0;
         self.network.twice_permille = 0;

@@ -12,8 +12,8 @@
 //! - oracle: one more chain that executes each decided block again, and on whose state sums are checked.
 //!
 //! ## Invariants
-//! What is checked is [`Violation`]. For each there is a planted bug that breaks it ([`Bug`]), found by
-//! `tests/planted_bugs.rs`; none is a switch inside the code that is tested.
+//! What is checked is [`Violation`]. For each there is a planted bug that breaks it ([`plants`]); none is a switch inside
+//! the code that is tested.
 //!
 //! ## Not here
 //! Peer-to-peer connections: `node/network` has its own tests. Real processes, disks and clocks: `tests/scenarios`.
@@ -28,7 +28,8 @@ mod ledger;
 mod network;
 mod node;
 mod oracle;
-mod plan;
+pub mod plan;
+pub mod plants;
 mod random;
 mod report;
 pub mod runner;
@@ -41,6 +42,7 @@ mod world;
 pub use bugs::Bug;
 pub use network::Delay;
 pub use plan::{Fault, Plan, PlanName, Trick};
+pub use plants::Plant;
 pub use random::Random;
 pub use report::Report;
 pub use violation::Violation;

@@ -1,17 +1,23 @@
 //! Runs simulated networks; see the library and `docs/simulation.md`.
 
 use std::{
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use commonwatt_simulation::{
-    Delay, PlanName, Report,
+    Delay, PlanName, Plant, Report,
     grow::{FAR, HEAD, SIZES, measure},
+    plan::{parse_rule, rule_word},
+    plants::{Find, Miss, PLANTS, search_all},
     runner::{Choice, Outcome, Until, alone, run, run_many},
 };
+use pallet_miner_auction::draw::Rule;
 
 /// Puts networks of real nodes through everything that can go wrong, from seeds.
 #[derive(Debug, Parser)]
@@ -33,6 +39,15 @@ enum Command {
         /// Print so many of the last lines of the record
         #[arg(long, default_value_t = 0)]
         trace: usize,
+        /// Plant this bug; `plants` has their names
+        #[arg(long, value_name = "NAME", value_parser = Plant::of_name)]
+        bug: Option<Plant>,
+    },
+    /// Plant each bug in turn, for each invariant at least one, and see that a seed shows it
+    Plants {
+        /// Only this one
+        #[arg(long, value_name = "NAME", value_parser = Plant::of_name)]
+        only: Option<Plant>,
     },
     /// Run seeds until so many heights were decided
     Ci {
@@ -75,10 +90,14 @@ struct ChoiceArgs {
     /// What goes wrong; of the seed's choosing otherwise
     #[arg(long)]
     plan: Option<PlanName>,
+    /// How miners are chosen: proportional, ratio or highest-reputation; proportional otherwise
+    #[arg(long, value_parser = parse_rule)]
+    rule: Option<Rule>,
     /// How many validators; of the seed's choosing otherwise
     #[arg(long)]
     validators: Option<usize>,
-    /// Steps until everything is healed; of the seed's choosing otherwise
+    /// Steps until everything is healed, after which a run goes on until the network has come back and six steps more, so that
+    /// more heights are decided than these; of the seed's choosing otherwise
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     heights: Option<u32>,
     /// Nodes pass nothing on, whatever the plan says
@@ -91,6 +110,7 @@ impl ChoiceArgs {
     fn flags(self) -> String {
         let words = [
             self.plan.map(|plan| format!(" --plan {plan}")),
+            self.rule.map(|rule| format!(" --rule {}", rule_word(rule))),
             self.validators
                 .map(|count| format!(" --validators {count}")),
             self.heights.map(|count| format!(" --heights {count}")),
@@ -104,6 +124,7 @@ impl From<ChoiceArgs> for Choice {
     fn from(args: ChoiceArgs) -> Self {
         Self {
             plan: args.plan,
+            rule: args.rule,
             validators: args.validators,
             steps: args.heights,
             is_direct: args.direct,
@@ -118,7 +139,12 @@ fn main() -> Result<()> {
             seed,
             choice,
             trace,
-        } => run_one(seed, choice, trace),
+            bug,
+        } => run_one(seed, choice, trace, bug),
+        Command::Plants { only } => match only {
+            Some(plant) => find_all(&[plant]),
+            None => find_all(&PLANTS),
+        },
         Command::Ci {
             total,
             first_seed,
@@ -149,9 +175,12 @@ fn seed_of_now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-fn run_one(seed: u64, choice: ChoiceArgs, trace: usize) -> Result<()> {
+fn run_one(seed: u64, choice: ChoiceArgs, trace: usize, bug: Option<Plant>) -> Result<()> {
     verify(choice)?;
-    let choice = choice.into();
+    let choice = Choice {
+        bug: bug.map(|plant| plant.bug),
+        ..choice.into()
+    };
     let began = Instant::now();
     let outcome = alone(|| run(seed, &choice, trace > 0));
     let from = outcome.words.len().saturating_sub(trace);
@@ -198,9 +227,10 @@ fn run_all(first: u64, choice: ChoiceArgs, until: Until) -> Result<()> {
             .as_ref()
             .map_or("passed".to_owned(), |failure| format!("FAILED: {failure}"));
         println!(
-            "seed {seed}: {} of {} validators, {} liars, {} heights, trace {:016x}: {words}",
+            "seed {seed}: {} of {} validators, {}, {} liars, {} heights, trace {:016x}: {words}",
             plan.name,
             plan.validators,
+            rule_word(plan.rule),
             plan.liars.len(),
             report.heights,
             report.trace
@@ -233,6 +263,52 @@ fn run_all(first: u64, choice: ChoiceArgs, until: Until) -> Result<()> {
     println!("{passed} passed, {} failed", failed.len());
     ensure!(failed.is_empty(), "an invariant was broken");
     Ok(())
+}
+
+fn find_all(plants: &[Plant]) -> Result<()> {
+    let began = Instant::now();
+    let failed = AtomicUsize::new(0);
+    search_all(plants, |plant, outcome| {
+        println!("{}: {}", plant.name, words_of(plant, &outcome));
+        if outcome.is_err() {
+            failed.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let failed = failed.into_inner();
+    println!("{} s", began.elapsed().as_secs());
+    println!("{} passed, {failed} failed", plants.len() - failed);
+    ensure!(failed == 0, "a planted bug was not found");
+    Ok(())
+}
+
+fn words_of(plant: &Plant, outcome: &Result<Find, Miss>) -> String {
+    match outcome {
+        Ok(find) => {
+            // One line each: what cannot be decoded says so in several.
+            let failure = find.failure.to_string();
+            let failure: Vec<_> = failure.split_whitespace().collect();
+            let others: Vec<_> = find
+                .others
+                .iter()
+                .map(|(seed, kind)| format!("; seed {seed} shows {kind}"))
+                .collect();
+            format!(
+                "found by seed {} of {}, {} tried{}: {}; nothing without the bug",
+                find.seed,
+                plant.plan,
+                find.seed,
+                others.concat(),
+                failure.join(" ")
+            )
+        }
+        Err(miss) => {
+            let kinds = plant.kinds.join(" or ");
+            let flags = plant.flags();
+            format!(
+                "FAILED, {kinds}: {miss}\n  commonwatt-simulation run --seed 1 {flags} --trace 200"
+            )
+        }
+    }
 }
 
 fn grow(steps: u32, seed: u64, validators_max: usize) -> Result<()> {

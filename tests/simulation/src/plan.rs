@@ -6,20 +6,28 @@ use pallet_miner_auction::draw::Rule;
 
 use crate::{network::Delay, random::Random};
 
-/// The auction's rules, with their words in the chain spec.
-pub const RULES: [(&str, Rule); 3] = [
-    ("proportional", Rule::Proportional),
-    ("ratio", Rule::Ratio),
-    ("highest-reputation", Rule::HighestReputation),
-];
+/// How the miner of a height can be chosen.
+pub const RULES: [Rule; 3] = [Rule::Proportional, Rule::Ratio, Rule::HighestReputation];
 
-/// Returns a rule's word.
-pub fn word_of(rule: Rule) -> &'static str {
+/// Returns the word of a rule in the chain spec.
+pub const fn rule_word(rule: Rule) -> &'static str {
     match rule {
         Rule::Proportional => "proportional",
         Rule::Ratio => "ratio",
         Rule::HighestReputation => "highest-reputation",
     }
+}
+
+/// Returns the rule of a word.
+///
+/// # Errors
+/// There is none; which there are.
+pub fn parse_rule(word: &str) -> Result<Rule, String> {
+    let mut all = RULES.into_iter();
+    all.find(|rule| rule_word(*rule) == word).ok_or_else(|| {
+        let words = RULES.map(rule_word);
+        format!("there is no rule {word:?}; there are: {}", words.join(", "))
+    })
 }
 
 /// A kind of run.
@@ -375,6 +383,14 @@ mod tests {
             assert_eq!(name.word().parse(), Ok(name));
         }
         assert!("storm".parse::<PlanName>().unwrap_err().contains("chaos"));
+    }
+
+    #[test]
+    fn a_rule_is_known_by_its_word() {
+        for rule in RULES {
+            assert_eq!(parse_rule(rule_word(rule)), Ok(rule));
+        }
+        assert!(parse_rule("lottery").unwrap_err().contains("ratio"));
     }
 
     #[test]

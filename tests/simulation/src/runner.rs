@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pallet_miner_auction::draw::Rule;
+
 use crate::{Bug, Plan, PlanName, Random, Report, Violation, World};
 
 /// Steps of a run until everything is healed.
@@ -26,6 +28,8 @@ const PLAN_SALT: u64 = 0x706c_616e;
 pub struct Choice {
     /// The plan; of the seed's choosing otherwise.
     pub plan: Option<PlanName>,
+    /// How miners are chosen; `proportional` otherwise.
+    pub rule: Option<Rule>,
     /// How many validators; of the seed's choosing otherwise.
     pub validators: Option<usize>,
     /// Steps until everything is healed; of the seed's choosing otherwise.
@@ -88,6 +92,7 @@ pub fn plan_of(seed: u64, choice: &Choice) -> Plan {
     let steps = choice.steps.unwrap_or(drawn);
     let mut plan = Plan::draw(name, choice.validators, steps, &mut random);
     plan.is_relayed &= !choice.is_direct;
+    plan.rule = choice.rule.unwrap_or(plan.rule);
     plan
 }
 
@@ -183,5 +188,27 @@ pub fn alone<Output: Send>(task: impl FnOnce() -> Output + Send) -> Output {
     match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
         Ok(pool) => pool.install(task),
         Err(_) => task(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::RULES;
+
+    #[test]
+    fn a_rule_changes_nothing_else_of_a_plan() {
+        let drawn = plan_of(7, &Choice::default());
+        assert_eq!(drawn.rule, Rule::Proportional);
+        for rule in RULES {
+            let choice = Choice {
+                rule: Some(rule),
+                ..Choice::default()
+            };
+            let mut chosen = plan_of(7, &choice);
+            assert_eq!(chosen.rule, rule);
+            chosen.rule = drawn.rule;
+            assert_eq!(format!("{chosen:?}"), format!("{drawn:?}"));
+        }
     }
 }

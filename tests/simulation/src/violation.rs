@@ -199,6 +199,27 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// The names of all invariants.
+    pub const KINDS: [&str; 17] = [
+        "disagreement",
+        "gap",
+        "forgotten",
+        "contradiction",
+        "invalid block",
+        "bad certificate",
+        "no liveness",
+        "tokens not conserved",
+        "energy not conserved",
+        "left out",
+        "starved",
+        "evidence lost",
+        "equivocator ranked",
+        "honest accused",
+        "log ahead",
+        "stopped",
+        "honest blamed",
+    ];
+
     /// Returns the name of the invariant.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -128,6 +128,8 @@ pub struct World {
     forged: BTreeMap<u32, StoredBlock>,
     next_delivery: u64,
     pub(crate) healed_at_ms: Option<u64>,
+    /// The step that was open at the healing: the last one of whose readings and bids a fault could keep some from some nodes.
+    pub(crate) disturbed: Step,
     pub(crate) recovered_at_ms: Option<u64>,
     is_over: bool,
 }
@@ -174,6 +176,7 @@ impl World {
             forged: BTreeMap::new(),
             next_delivery: 0,
             healed_at_ms: None,
+            disturbed: Step(0),
             recovered_at_ms: None,
             is_over: false,
             plan,
@@ -942,8 +945,7 @@ impl World {
         if outcome.is_err() {
             return Ok(());
         }
-        let is_dropped =
-            self.bug == Some(Bug::EvidenceDropped) && is_evidence(bytes);
+        let is_dropped = self.bug == Some(Bug::EvidenceDropped) && is_evidence(bytes);
         let hash = hash_of(bytes);
         if is_dropped {
             process.chain.remove_transaction(&hash);
@@ -1076,10 +1078,14 @@ impl World {
 
     /// Returns in how many milliseconds the next step settles.
     pub(crate) fn until_settled_ms(&self) -> u64 {
-        let timing = &self.community.timing;
         let next = Step(self.settled_step().saturating_add(1));
-        let settles_ms = timing.settles_at_ms(next).saturating_sub(GENESIS_MS);
-        settles_ms.saturating_sub(self.now_ms)
+        self.true_settling_ms(next).saturating_sub(self.now_ms)
+    }
+
+    /// Returns when a step settles.
+    fn true_settling_ms(&self, step: Step) -> u64 {
+        let settles_ms = self.community.timing.settles_at_ms(step);
+        settles_ms.saturating_sub(GENESIS_MS)
     }
 
     /// Sets all clocks as right as they are in this plan.
@@ -1129,16 +1135,26 @@ impl World {
         let Some((node, best)) = slowest.map(|(node, it)| (node, it.acknowledged)) else {
             return Ok(());
         };
-        let waited_ms = self.now_ms.saturating_sub(healed_ms);
+        // Nodes that saw different things before the healing may need every rank's turn for their last height of that time.
+        let disturbed_ms = self.true_settling_ms(self.disturbed);
+        let since_ms = match disturbed_ms <= self.now_ms {
+            true => healed_ms.max(disturbed_ms),
+            false => healed_ms,
+        };
+        let is_behind = best.saturating_add(LAG_STEPS) < clock;
+        if is_behind && best < self.disturbed.0 {
+            self.recovered_at_ms = None;
+        }
+        let waited_ms = self.now_ms.saturating_sub(since_ms);
         if best >= clock && self.recovered_at_ms.is_none() {
             self.recovered_at_ms = Some(self.now_ms);
-            self.report.recovery_ms = waited_ms;
+            self.report.recovery_ms = self.now_ms.saturating_sub(healed_ms);
         }
         let step_ms = self.community.timing.step_ms;
         let calm_ms = u64::from(CALM_STEPS).saturating_mul(step_ms);
         let is_late = match self.recovered_at_ms {
             None => waited_ms > self.recovery_max_ms(),
-            Some(_) => best.saturating_add(LAG_STEPS) < clock,
+            Some(_) => is_behind,
         };
         if is_late {
             return Err(Violation::NoLiveness {

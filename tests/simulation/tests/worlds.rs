@@ -10,8 +10,7 @@ fn choice(plan: PlanName, steps: u32) -> Choice {
         plan: Some(plan),
         validators: Some(4),
         steps: Some(steps),
-        is_direct: false,
-        bug: None,
+        ..Choice::default()
     }
 }
 
