@@ -10,6 +10,11 @@ use books::{Members, book};
 use commonwatt_clearing::{Mechanism, clear, compute_curves, compute_outcomes, verify};
 use commonwatt_primitives::Bps;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
+
+/// As in the node.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn by_size(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("average");

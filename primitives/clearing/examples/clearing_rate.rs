@@ -7,7 +7,12 @@ use std::{fs, hint::black_box, time::Instant};
 
 use books::{Members, book};
 use commonwatt_clearing::{Mechanism, clear};
+use mimalloc::MiMalloc;
 use serde_json::json;
+
+/// As in the node.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How often each book is cleared.
 const REPEATS: u16 = 31;

@@ -32,8 +32,8 @@ pub fn clear<AccountId: Clone + Ord + Encode>(
     let mut bought = fill(&ranking.buys, traded);
     let mut sold = fill(&ranking.sells, traded);
     let netted = netting::take_out_own(orders, &ranking, &mut bought, &mut sold);
-    let welfare =
-        sum_limits(&ranking.buys, &bought, Key::bid) - sum_limits(&ranking.sells, &sold, Key::ask);
+    let welfare = sum_limits(&ranking.buys, &bought, |key| ranking.bid(key))
+        - sum_limits(&ranking.sells, &sold, |key| ranking.ask(key));
     let (trades, turnover, surplus) = pair(quote, &ranking, &mut bought, &mut sold);
     let totals = Totals {
         volume: traded - netted,

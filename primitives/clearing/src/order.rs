@@ -192,6 +192,7 @@ pub(crate) fn check_count(orders: usize) -> Result<(), OrderError> {
 }
 
 /// Checks one order, and returns its limit in the narrower type that it fits.
+#[inline]
 pub(crate) fn check_order<AccountId>(
     order: &Order<AccountId>,
     position: u32,
@@ -210,6 +211,7 @@ pub(crate) fn check_order<AccountId>(
 }
 
 /// A position as an index: `u32` fits `usize` on every platform a node runs on.
+#[inline]
 pub(crate) fn index(position: u32) -> usize {
     usize::try_from(position).expect("usize has at least 32 bits")
 }
