@@ -14,7 +14,10 @@ pub fn account_from_address(text: &str) -> Option<AccountId> {
     if text.len() > ADDRESS_LETTERS_MAX {
         return None;
     }
-    AccountId::from_ss58check(text).ok()
+    // `from_ss58check` would refuse networks that its registry does not know.
+    AccountId::from_ss58check_with_version(text)
+        .ok()
+        .map(|(account, _)| account)
 }
 
 #[cfg(test)]
