@@ -116,6 +116,13 @@ pub enum Effect {
         /// The round of what came in.
         round: u32,
     },
+    /// This node's vote key helped to decide a block, and this node's write-ahead log does not know: it is an old copy, or
+    /// belongs to an earlier life. What else was signed since is not known either, so the caller writes down a later height
+    /// that nobody can have voted at, with [`crate::wal::Log::reset`] and [`crate::Machine::raise_votes_from`].
+    Forgotten {
+        /// The height of the block.
+        height: u32,
+    },
     /// A peer sent something that no honest node sends or passes on: count it against the peer.
     Refused {
         /// The peer.

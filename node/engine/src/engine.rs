@@ -58,8 +58,8 @@ pub struct Engine {
     own: BTreeSet<Hash>,
     /// Nothing is known about what this node signed before it started, so it keeps away from heights others were at then.
     newcomer: Option<Newcomer>,
-    /// Whether there was no log, until the first event.
-    is_log_new: bool,
+    /// What is known of what this node signed before, if it is to vote; until the first event.
+    past: Option<Past>,
     actions: Vec<Action>,
     is_stopped: bool,
 }
@@ -68,6 +68,17 @@ pub struct Engine {
 struct Upcoming {
     height: u32,
     set: ValidatorSet,
+}
+
+/// What a validator knows when it starts of what it signed before.
+#[derive(Clone, Copy)]
+enum Past {
+    /// What its log holds, unless that is an old copy.
+    Logged,
+    /// Nothing: there is neither log nor chain.
+    Unknown,
+    /// That it has signed nothing from this height on, as its operator says; there is no log.
+    AsTold(u32),
 }
 
 /// A question about a block.
@@ -102,11 +113,13 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<Self, StartError> {
         let best = chain.best().0;
-        let is_log_new =
-            recovered.is_none() && config.votes_from.is_none() && config.keys.is_some();
-        if is_log_new && best > 0 {
-            return Err(StartError::LogMissing { best });
-        }
+        let past = match config.votes_from {
+            _ if config.keys.is_none() => None,
+            _ if recovered.is_some() => Some(Past::Logged),
+            Some(height) => Some(Past::AsTold(height)),
+            None if best > 0 => return Err(StartError::LogMissing { best }),
+            None => Some(Past::Unknown),
+        };
         let next = Upcoming::of(&chain)?;
         let voter = config.keys.clone();
         let machine = Machine::new(
@@ -136,7 +149,7 @@ impl Engine {
             checks: BTreeMap::new(),
             own: BTreeSet::new(),
             newcomer: None,
-            is_log_new,
+            past,
             actions: Vec::new(),
             is_stopped: false,
         })
@@ -152,9 +165,9 @@ impl Engine {
         }
         self.now = now;
         let open = self.config.timing.step_at(now.unix_ms);
-        let begun = match std::mem::take(&mut self.is_log_new) {
-            true => self.begin_without_log(open.0),
-            false => Ok(()),
+        let begun = match self.past.take() {
+            Some(past) => self.begin(past, open.0),
+            None => Ok(()),
         };
         self.arrivals.note(self.chain.pool_arrivals(), now.unix_ms);
         let outcome = begun
@@ -226,19 +239,23 @@ impl Engine {
         self.feed(Input::Status { peer, decided })
     }
 
-    /// Begins as a validator that knows nothing of what it may have signed, while step `first_open` is open.
+    /// Begins as a validator, while step `open` is open.
     ///
-    /// Nothing can have been proposed of a step that is still open, so a node that is in time for its next height has signed
-    /// nothing there. It writes that down at once: when it comes back it knows, instead of being a newcomer again that the
-    /// others have got ahead of.
-    fn begin_without_log(&mut self, first_open: u32) -> Result<(), Fatal> {
-        let newcomer = Newcomer::new(first_open);
-        let height = self.next.height;
-        if !newcomer.keeps_from(height) {
-            self.log.reset(height)?;
+    /// Without a log it writes down at once from where on it has signed nothing, if it knows: when it comes back before it voted
+    /// it is not told again, nor a newcomer again that the others have got ahead of. Nothing can have been proposed of a step that
+    /// is still open, so one that is in time for its next height has signed nothing there.
+    fn begin(&mut self, past: Past, open: u32) -> Result<(), Fatal> {
+        let next = self.next.height;
+        let newcomer = match past {
+            Past::Logged => Newcomer::with_log(open),
+            Past::Unknown => Newcomer::new(open),
+            Past::AsTold(votes_from) => return Ok(self.log.reset(votes_from.max(next))?),
+        };
+        if matches!(past, Past::Unknown) && !newcomer.keeps_from(next) {
+            self.log.reset(next)?;
         }
         self.newcomer = Some(newcomer);
-        self.machine.wait_below(first_open);
+        self.machine.wait_below(open);
         Ok(())
     }
 

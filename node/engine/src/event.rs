@@ -177,6 +177,13 @@ pub enum Notice {
         /// The round of what came in.
         round: u32,
     },
+    /// This node's vote key helped to decide a block and its log does not know: the log is an old copy.
+    Forgotten {
+        /// The height of that block.
+        height: u32,
+        /// From where on it votes again.
+        votes_from: u32,
+    },
     /// A validator contradicted itself; evidence is on its way into a block.
     EvidenceSubmitted {
         /// Who.

@@ -1,8 +1,9 @@
-//! A validator that starts without a chain and without a log, and cannot know whether it ever voted.
+//! A validator that starts behind the others and cannot know what it signed before.
 //!
-//! Either nobody has begun yet, and all have to vote from the first height on, or this node was wiped, and must not sign
-//! again what it signed differently before. Nothing of its own tells which. The others do: how far each of them was when this
-//! node first heard of it.
+//! Without a chain and without a log, either nobody has begun yet, and all have to vote from the first height on, or this node
+//! was wiped, and must not sign again what it signed differently before. With both, either everybody was down, and all have to
+//! vote from where they ended, or they are an old copy, brought back from a backup. Nothing of its own tells which. The others
+//! do: how far each of them was when this node first heard of it.
 //!
 //! - For steps that were still open at the start no block can have been proposed before. From there on it votes.
 //! - Below, it waits until it has heard of so many validators that they and itself could decide: with fewer nothing is lost
@@ -12,6 +13,8 @@
 //!   however often. And it is enough while a wiped validator counts among the faulty: had this node decided
 //!   block `h`, then of the quorum that committed to `h` so many others were honest, and all of them had block `h - 1`; so it
 //!   voted at no height beyond the second above theirs.
+//! - With a log that may be old, it leaves alone what such an honest node has decided: there its vote is not needed, and may be
+//!   its second. Above, its log or a vote of its own in the certificates of those blocks tells.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +24,18 @@ use commonwatt_primitives::AccountId;
 /// Peers of which it is remembered who they are and what they said first; the oldest make room.
 const PEERS_MAX: usize = 1_024;
 
-/// Heights above those of others at which a validator may have voted, and the first at which it certainly did not.
+/// Heights above those of others at which a validator without a log may have voted, and the first at which it certainly did not.
 const HEIGHTS_KEPT_FROM: u32 = 3;
 
-/// What is known about the others by a validator that knows nothing of itself.
+/// The first height above those of others at which a vote of a validator with a log may be needed.
+const HEIGHTS_DECIDED: u32 = 1;
+
+/// What is known about the others by a validator that does not know enough of itself.
 pub(crate) struct Newcomer {
     /// The step that was open when this node started.
     first_open: u32,
+    /// How far above what others have it votes.
+    distance: u32,
     peers: BTreeMap<PeerId, Acquaintance>,
     /// How far each was at first.
     words: BTreeMap<AccountId, u32>,
@@ -72,10 +80,20 @@ pub(crate) enum Wait {
 }
 
 impl Newcomer {
-    /// Returns a newcomer that starts now.
+    /// Returns a newcomer without a log that starts now.
     pub(crate) fn new(first_open: u32) -> Self {
+        Self::at_distance(first_open, HEIGHTS_KEPT_FROM)
+    }
+
+    /// Returns one with a log that starts now.
+    pub(crate) fn with_log(first_open: u32) -> Self {
+        Self::at_distance(first_open, HEIGHTS_DECIDED)
+    }
+
+    fn at_distance(first_open: u32, distance: u32) -> Self {
         Self {
             first_open,
+            distance,
             peers: BTreeMap::new(),
             words: BTreeMap::new(),
             patience_ends_ms: None,
@@ -141,7 +159,7 @@ impl Newcomer {
         let begun = words.get(set.faulty()).copied().unwrap_or_default();
         let votes_from = match begun {
             0 => 0,
-            begun => begun.saturating_add(HEIGHTS_KEPT_FROM).min(self.first_open),
+            begun => begun.saturating_add(self.distance).min(self.first_open),
         };
         let wait = self.consider_wait(set, words.len(), steady_ms, patience_ms);
         Advice { votes_from, wait }
@@ -251,6 +269,21 @@ mod tests {
             say(&mut newcomer, number, if number <= 2 { 30 } else { 4 });
         }
         assert_eq!(ask(&mut newcomer, 7, 0), (7, Wait::Ends));
+    }
+
+    #[test]
+    fn who_has_a_log_leaves_alone_what_others_have_decided() {
+        let mut newcomer = Newcomer::with_log(FIRST_OPEN);
+        for (number, decided) in [(1, 45), (2, 44), (3, 20)] {
+            say(&mut newcomer, number, decided);
+        }
+        assert_eq!(ask(&mut newcomer, 4, 0), (45, Wait::Ends));
+        // Where all were down at once, its vote is needed.
+        let mut newcomer = Newcomer::with_log(FIRST_OPEN);
+        for number in 1..=3 {
+            say(&mut newcomer, number, 19);
+        }
+        assert_eq!(ask(&mut newcomer, 4, 0), (20, Wait::Ends));
     }
 
     #[test]

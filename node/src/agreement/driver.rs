@@ -349,6 +349,7 @@ fn to_figure(notice: &Notice) -> commonwatt_metrics::AgreementEvent {
         Notice::HeightStarted { .. }
         | Notice::Waiting { .. }
         | Notice::Silenced { .. }
+        | Notice::Forgotten { .. }
         | Notice::EvidenceRefused { .. }
         | Notice::NotBuilt { .. } => AgreementEvent::Other,
     }
@@ -406,6 +407,13 @@ fn log(notice: &Notice) {
             round,
             "somebody else signs with this validator's vote key, or its log was lost: this node does not vote at this height \
              any more. Make sure that the keys are on one node only"
+        ),
+        Notice::Forgotten { height, votes_from } => tracing::error!(
+            height,
+            votes_from,
+            "this validator's vote key signed the certificate of a block of which its write-ahead log does not know: the log is an \
+             old copy, or the keys are on another node too. This node only follows up to where nobody can have voted yet. Make \
+             sure that the keys are on one node only"
         ),
         Notice::EvidenceSubmitted { offender, height } => tracing::warn!(
             %offender,

@@ -458,6 +458,12 @@ impl Desk {
         }
     }
 
+    /// Returns whether this node knows that it signed `vote`.
+    pub(super) fn has_signed(&self, vote: &Vote) -> bool {
+        let known = self.signed_votes.get(&(vote.round, vote.kind));
+        known.is_some_and(|known| known.vote == *vote)
+    }
+
     /// Returns whether this node has proposed in `round`.
     pub(super) fn has_proposed(&self, round: u32) -> bool {
         self.signed_proposals.contains_key(&round)

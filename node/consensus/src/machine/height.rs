@@ -329,12 +329,17 @@ impl CurrentHeight {
     fn fall_silent(&mut self, message: &Message) {
         self.desk.append(WalEntry::Silenced);
         self.desk.sync();
-        self.desk.voter = None;
-        self.state.params.enabled = false;
+        self.stop_voting();
         self.desk.effects.push(Effect::Silenced {
             height: self.desk.height,
             round: message.round(),
         });
+    }
+
+    /// Signs nothing more at this height.
+    pub(super) fn stop_voting(&mut self) {
+        self.desk.voter = None;
+        self.state.params.enabled = false;
     }
 
     fn take_proposal(

@@ -17,7 +17,9 @@ use crate::{
     effect::{CheckId, Effect, PeerId},
     error::{Fatal, Refusal},
     limits::PEERS_MAX,
+    messages::{Vote, VoteKind},
     timing::{Timeout, TimeoutKind},
+    wal::{Recovered, WalEntry},
 };
 
 /// How far peers are, and what this height is being asked for.
@@ -254,6 +256,10 @@ impl Machine {
                 pol_round: None,
             });
         }
+        self.look_for_own(&certificate);
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
         let check = take_check(&mut self.next_check);
         let standing = current.desk.blocks.get(&hash).map(|known| known.standing);
         let is_judged = matches!(
@@ -276,6 +282,46 @@ impl Machine {
             certificate,
         };
         Ok(())
+    }
+
+    /// Looks into a certificate that is right for a vote of this node's that it does not know. From then on this node does not
+    /// vote at this height.
+    fn look_for_own(&mut self, certificate: &Certificate) {
+        let height = certificate.height;
+        if height < self.config.votes_from {
+            return;
+        }
+        let (Some(current), Some(voter)) = (&mut self.current, &self.config.voter) else {
+            return;
+        };
+        let desk = &mut current.desk;
+        let own = voter.find(&desk.set).filter(|(account, signer)| {
+            desk.set.vote_key(account) == Some(&signer.public())
+                && certificate
+                    .signatures
+                    .iter()
+                    .any(|one| one.validator == *account)
+        });
+        let Some((account, _)) = own else {
+            return;
+        };
+        let vote = Vote {
+            height,
+            round: certificate.round,
+            kind: VoteKind::Precommit,
+            block: Some(certificate.block),
+            validator: account,
+        };
+        let is_logged = |log: &Recovered| {
+            let own = |entry: &WalEntry| matches!(entry, WalEntry::Vote(one) if one.vote == vote);
+            // A log that is ahead of the chain holds its own height alone: about those below it knows more than anybody.
+            log.height > height || log.height == height && log.entries.iter().any(own)
+        };
+        if desk.has_signed(&vote) || self.recovered.as_ref().is_some_and(is_logged) {
+            return;
+        }
+        current.stop_voting();
+        current.desk.effects.push(Effect::Forgotten { height });
     }
 
     /// Decides at once when the block was executed before.

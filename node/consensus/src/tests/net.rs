@@ -515,7 +515,9 @@ impl Net {
                     }
                 }
             }
-            Effect::Silenced { height, .. } => self.silenced.push((node, height)),
+            Effect::Silenced { height, .. } | Effect::Forgotten { height } => {
+                self.silenced.push((node, height));
+            }
             Effect::Evidence(proof) => self.evidence.push((node, proof)),
             Effect::Refused { peer, refusal } => {
                 let peer = usize::try_from(peer.0).unwrap();

@@ -1,7 +1,10 @@
 //! Validators that wait before they vote.
 
 use super::net::*;
-use crate::{CertifiedBlock, Effect, Input, Machine, Message, Pace, PeerId, Verdict, VoteKind};
+use crate::{
+    CertifiedBlock, Effect, Input, Machine, Message, Pace, PeerId, Verdict, VoteKind,
+    wal::{Recovered, WalEntry},
+};
 
 const ALL: [usize; 4] = [0, 1, 2, 3];
 const PEER: PeerId = PeerId(2);
@@ -107,6 +110,81 @@ fn a_forgotten_vote_that_comes_while_a_node_waits_silences_it() {
     };
     assert!(effects.contains(&silenced), "{effects:?}");
     assert!(!machine.is_voting() && !has_sent(&effects));
+}
+
+/// Has `machine` of node 1 fetch block 1, decided by nodes 1, 2 and 3.
+fn fetch_own(machine: &mut Machine) -> Vec<Effect> {
+    let (peer, height) = (PEER, 1);
+    machine.handle(Input::Status { peer, decided: 5 }).unwrap();
+    let block = block(2, 1, 0, "good");
+    let certificate = certificate_by(&[1, 2, 3], 1, 0, block.hash());
+    let block = Some(CertifiedBlock { block, certificate });
+    let answer = Input::BlockResponse {
+        peer,
+        height,
+        block,
+    };
+    machine.handle(answer).unwrap()
+}
+
+#[test]
+fn who_helped_to_decide_a_block_and_does_not_know_stops_voting() {
+    let forgotten = Effect::Forgotten { height: 1 };
+    // With the log of a height below, or begun and empty, or none.
+    let logs = [Some(0), Some(1), None].map(|height| {
+        height.map(|height| Recovered {
+            height,
+            entries: Vec::new(),
+        })
+    });
+    for log in logs {
+        let mut machine = Machine::new(config(1), 0, log);
+        start(&mut machine, 1);
+        assert!(machine.is_voting());
+        let effects = fetch_own(&mut machine);
+        assert!(effects.contains(&forgotten), "{effects:?}");
+        assert!(!machine.is_voting());
+        assert!(!has_sent(&machine.handle(Input::WaitIsOver).unwrap()));
+    }
+    // While it waits too.
+    assert!(fetch_own(&mut waiting()).contains(&forgotten));
+}
+
+#[test]
+fn who_knows_what_it_signed_goes_on() {
+    let forgotten = Effect::Forgotten { height: 1 };
+    let own = vote(
+        1,
+        1,
+        0,
+        VoteKind::Precommit,
+        Some(block(2, 1, 0, "good").hash()),
+    );
+    let logged = Recovered {
+        height: 1,
+        entries: vec![WalEntry::Vote(own)],
+    };
+    let ahead = Recovered {
+        height: 2,
+        entries: Vec::new(),
+    };
+    for (log, waits_below) in [(logged.clone(), 0), (logged, 2), (ahead, 0)] {
+        let mut machine = Machine::new(config(1), 0, Some(log));
+        machine.wait_below(waits_below);
+        start(&mut machine, 1);
+        let effects = fetch_own(&mut machine);
+        assert!(!effects.contains(&forgotten), "{effects:?}");
+    }
+    // Who only follows up to a height has been told.
+    let mut machine = Machine::new(config(1), 0, None);
+    machine.raise_votes_from(2);
+    start(&mut machine, 1);
+    assert!(!fetch_own(&mut machine).contains(&forgotten));
+    // Another's vote says nothing.
+    let mut machine = Machine::new(config(0), 0, None);
+    start(&mut machine, 1);
+    assert!(!fetch_own(&mut machine).contains(&forgotten));
+    assert!(machine.is_voting());
 }
 
 #[test]

@@ -72,10 +72,23 @@ impl Engine {
             Effect::Silenced { height, round } => {
                 self.tell(Notice::Silenced { height, round });
             }
+            Effect::Forgotten { height } => self.begin_after(height)?,
             Effect::Refused { peer, refusal } => {
                 self.actions.push(Action::Blame { peer, refusal });
             }
         }
+        Ok(())
+    }
+
+    /// Has this node, which does not know that it voted at `height`, vote only where nobody can have voted yet: from the step
+    /// on that is still open. Its log remembers that.
+    fn begin_after(&mut self, height: u32) -> Result<(), Fatal> {
+        let open = self.config.timing.step_at(self.now.unix_ms).0;
+        let votes_from = open.max(height.saturating_add(1));
+        self.log.reset(votes_from)?;
+        self.machine.raise_votes_from(votes_from);
+        self.was_voting = false;
+        self.tell(Notice::Forgotten { height, votes_from });
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use commonwatt_runtime::{
     story::{Plan, Story},
     transaction::{SigningContext, sign_ed25519},
 };
-use commonwatt_storage::{ChainDb, DbConfig};
+use commonwatt_storage::{ChainDb, CommitMode, DbConfig};
 use commonwatt_txpool::TransactionSource;
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_miner_auction::Call as AuctionCall;
@@ -123,6 +123,10 @@ impl Node {
         Ok(())
     }
 
+    pub fn copy_log(&self) -> Vec<u8> {
+        std::fs::read(self.folder.path().join("wal")).unwrap()
+    }
+
     pub fn remove_log(&self) {
         std::fs::remove_file(self.folder.path().join("wal")).unwrap();
     }
@@ -215,6 +219,20 @@ impl Net {
     pub fn wipe(&mut self, node: usize) {
         self.crash(node);
         self.nodes[node] = Node::new(&self.genesis, NAMES[node]);
+    }
+
+    /// Ends a node and gives it a disk with a copy of its log, and the chain as it was at a block.
+    pub fn bring_back(&mut self, node: usize, log: &[u8], best: u32) {
+        self.wipe(node);
+        let other = usize::from(node == 0);
+        let db = self.nodes[other].chain.db();
+        for number in 1..=best {
+            let hash = db.hash_of(number).unwrap().unwrap();
+            let block = db.block(&hash).unwrap().unwrap();
+            let chain = &self.nodes[node].chain;
+            chain.import(block, CommitMode::Durable).unwrap();
+        }
+        std::fs::write(self.nodes[node].folder.path().join("wal"), log).unwrap();
     }
 
     /// Cuts a node off, or connects it again.

@@ -1,8 +1,12 @@
 //! Joining late, and starting again.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
-use commonwatt_consensus::Message;
+use commonwatt_consensus::{Message, VoteKind};
 
 use super::net::*;
 use crate::{EngineMessage, Notice, StartError};
@@ -99,6 +103,55 @@ fn a_wiped_validator_votes_at_no_height_it_voted_at_before() {
             before.is_disjoint(&after),
             "{height}: {before:?}, {after:?}"
         );
+    }
+}
+
+#[test]
+fn a_validator_brought_back_from_a_copy_contradicts_nothing() {
+    for (copied, ended) in [(3, 4), (3, 5), (2, 9), (4, 16)] {
+        let mut net = Net::running();
+        let signed = Rc::new(RefCell::new(Vec::new()));
+        let seen = signed.clone();
+        net.tamper = Some(Box::new(move |node, to, message| {
+            if let EngineMessage::Agreement { message, .. } = &message
+                && node == 1
+            {
+                let (is_proposal, vote) = match message {
+                    Message::Vote(one) => (false, Some((one.vote.kind, one.vote.block))),
+                    Message::Proposal(one) => {
+                        let block = one.signed.proposal.block;
+                        (true, Some((VoteKind::Prevote, Some(block))))
+                    }
+                    _ => (false, None),
+                };
+                let round = (message.height(), message.round(), is_proposal);
+                let vote = vote.map(|(kind, block)| (round, kind, block));
+                seen.borrow_mut().extend(vote);
+            }
+            vec![(to, message)]
+        }));
+        net.run_to_block(copied, 9);
+        let log = net.nodes[1].copy_log();
+        net.run_to_block(ended, 20);
+        net.bring_back(1, &log, copied);
+        // The others go on without it for a while.
+        net.run_to_block(ended + 3, 20);
+        let before = signed.borrow().len();
+        net.start(1);
+        net.run_to_block(ended + 10, 20);
+        net.assert_same_chain();
+        let mut ever = BTreeMap::new();
+        for (round, kind, block) in signed.borrow().iter() {
+            let known = *ever.entry((*round, *kind)).or_insert(*block);
+            assert_eq!(known, *block, "{copied}, {ended}: {round:?}, {kind:?}");
+        }
+        // And it votes again.
+        let signed = signed.borrow();
+        let last = signed[before..].iter().map(|((height, ..), ..)| *height);
+        assert!(last.max() >= Some(ended + 9), "{copied}, {ended}");
+        let others = [0, 2, 3].map(|node| &net.nodes[node]);
+        let is_proof = |notice: &Notice| matches!(notice, Notice::EvidenceSubmitted { .. });
+        assert!(others.iter().all(|node| !node.was_told(is_proof)));
     }
 }
 
@@ -209,12 +262,34 @@ fn without_its_log_a_validator_needs_to_be_told_where_to_vote() {
     net.start_with(1, config).unwrap();
     net.run_to_block(8, 9);
     net.assert_same_chain();
-    for height in 4..=8 {
-        let is_voting = net.nodes[1].notices.iter().rev().any(|notice| {
-            matches!(notice, Notice::HeightStarted { height: at, is_voting: true, .. } if *at == height)
-        });
-        // Its first life ended before height 4 began.
-        assert_eq!(is_voting, height >= 6, "{height}");
+    assert_voted_from(&net, 1, 4..=8, 6);
+}
+
+#[test]
+fn it_is_told_once_where_to_vote() {
+    let mut net = Net::running();
+    net.run_to_block(3, 5);
+    net.crash(1);
+    net.nodes[1].remove_log();
+    let mut config = net.nodes[1].config(net.timing());
+    config.votes_from = Some(8);
+    net.start_with(1, config).unwrap();
+    net.run_to_block(5, 5);
+    net.crash(1);
+    // It did not vote before it ended, and is not told again.
+    net.start(1);
+    net.run_to_block(10, 9);
+    net.assert_same_chain();
+    assert_voted_from(&net, 1, 4..=10, 8);
+}
+
+/// Asserts that of these heights, none of which it began in its first life, a node voted at those from `first` on.
+fn assert_voted_from(net: &Net, node: usize, heights: std::ops::RangeInclusive<u32>, first: u32) {
+    for height in heights {
+        let is_voting = net.nodes[node].was_told(
+            |notice| matches!(notice, Notice::HeightStarted { height: at, is_voting: true, .. } if *at == height),
+        );
+        assert_eq!(is_voting, height >= first, "{height}");
     }
 }
 
