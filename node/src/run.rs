@@ -43,7 +43,7 @@ pub struct RunCommand {
     #[command(flatten)]
     network: NetworkArgs,
     /// Vote from this height on only: for a validator whose write-ahead log is lost, or whose keys have moved. Give at least
-    /// two more than the last block of any node
+    /// three more than the last block of any node
     #[arg(long, value_name = "HEIGHT", requires = "validator")]
     votes_from: Option<u32>,
     #[command(flatten)]

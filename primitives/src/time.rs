@@ -120,7 +120,7 @@ pub struct StepTiming {
     /// How much metered time a step stands for. Equal to `step_ms` but on demonstration chains,
     /// which play 15-minute readings in faster steps; capacities are checked against this.
     pub metered_ms: u64,
-    /// Time after a step's beginning before bids and orders are taken.
+    /// Time after a step's beginning before nodes bid by themselves, so that all have the block before.
     pub gate_open_ms: u64,
     /// Time before a step's end from which bids and orders are no longer taken.
     pub gate_close_ms: u64,

@@ -19,6 +19,7 @@ mod calls;
 pub mod configs;
 pub mod example;
 pub mod genesis;
+pub mod items;
 pub mod orders;
 pub mod signature;
 pub mod story;

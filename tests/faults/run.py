@@ -420,7 +420,7 @@ class Stories:
         submit(rpc, dso, REMOVE_VALIDATOR + Key("Dave").public)
         newcomer.stop()
         # Its keys have never voted, on this folder or another: it says so, as the operator guide has it.
-        newcomer.more_flags = ["--validator", f"--votes-from={rpc.height() + 2}"]
+        newcomer.more_flags = ["--validator", f"--votes-from={rpc.height() + 3}"]
         newcomer.start()
 
         def is_changed():

@@ -1,6 +1,6 @@
 //! The chain on the real runtime and a real database.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use codec::{Decode, Encode};
 use commonwatt_executor::{BuildLimits, Executor};
@@ -16,7 +16,7 @@ use commonwatt_runtime::{
     transaction::{SigningContext, sign_ed25519},
 };
 use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
-use commonwatt_txpool::{PoolError, Refusal, TransactionStatus, TransactionValidator};
+use commonwatt_txpool::{Lane, PoolError, Refusal, TransactionStatus, TransactionValidator};
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_miner_auction::{Bid, Call as AuctionCall};
 use pallet_virtual_meter::{StepSummary, Trace};
@@ -25,8 +25,8 @@ use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::Transact
 use tempfile::TempDir;
 
 use crate::{
-    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, SessionPairs, Validators,
-    validation::AtBlock,
+    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, Checked, ProposalDraft,
+    SessionPairs, Validators, validation::AtBlock,
 };
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
@@ -312,6 +312,86 @@ fn calls_nested_without_end_are_refused_before_they_overflow_the_stack() {
         assert!(results.iter().all(Result::is_err));
     }
     assert_eq!(author(&chain).extrinsics, 1);
+}
+
+#[test]
+fn a_wrapped_bid_goes_before_readings_unless_it_brings_anything_else() {
+    let (chain, _folder) = open();
+    let bid = || -> RuntimeCall {
+        AuctionCall::bid {
+            height: Step(5),
+            amount: 1,
+        }
+        .into()
+    };
+    let batch = |calls| -> RuntimeCall { pallet_utility::Call::batch { calls }.into() };
+    let calls = [
+        (bid(), Lane::Evidence),
+        (batch(vec![bid()]), Lane::Evidence),
+        (batch(vec![bid(), remark(b"x")]), Lane::Other),
+        (batch(vec![reading(1, 5)]), Lane::Reading),
+        (remark(b"x"), Lane::Other),
+    ];
+    for (nonce, (call, lane)) in (0..).zip(calls) {
+        let hash = submit(&chain, call, nonce, "X").unwrap();
+        assert_eq!(chain.find_pooled(&hash).unwrap().lane, lane, "{nonce}");
+    }
+}
+
+#[test]
+fn an_honest_author_leaves_nothing_out_of_a_full_block_without_need() {
+    let (chain, _folder) = open();
+    let bid = || -> RuntimeCall {
+        AuctionCall::bid {
+            height: Step(5),
+            amount: 1,
+        }
+        .into()
+    };
+    let note = |bytes| remark(&vec![7; bytes]);
+    let calls = [
+        ("X", vec![bid(), note(300), bid(), note(20)]),
+        ("Y", vec![note(90), bid(), reading(1, 9), note(500), bid()]),
+        ("A", vec![reading(1, 5), reading(1, 6), reading(1, 7)]),
+        ("B", vec![reading(1, 5), reading(1, 6)]),
+    ];
+    for (by, calls) in calls {
+        for (nonce, call) in (0..).zip(calls) {
+            submit(&chain, call, nonce, by).unwrap();
+        }
+    }
+    let candidates = chain.ready();
+    let draft = ProposalDraft {
+        timing: &TIMING,
+        step: Step(1),
+        rank: 0,
+        punctuality: Punctuality::OnTime,
+        candidates: &candidates,
+    };
+    let bytes: usize = candidates.iter().map(|one| one.extrinsic.len()).sum();
+    let mut lengths = BTreeSet::new();
+    for bytes_max in (100..bytes + 100).step_by(90) {
+        let limits = BuildLimits {
+            bytes_max,
+            misfits_max: u32::MAX,
+            is_over: &|| false,
+        };
+        let proposed = chain.propose(&draft, &limits).unwrap().unwrap();
+        let held: BTreeSet<_> = proposed.body.iter().map(Vec::as_slice).collect();
+        let missing: Vec<_> = candidates
+            .iter()
+            .filter(|one| !held.contains(&one.extrinsic[..]))
+            .cloned()
+            .collect();
+        let checked = chain.check(&proposed.header, &proposed.body, &missing, bytes_max);
+        assert!(
+            matches!(checked, Ok(Checked::Right { ref left_out }) if left_out.is_empty()),
+            "{bytes_max}: {checked:?}"
+        );
+        lengths.insert(held.len());
+    }
+    assert!(lengths.len() > 8, "{lengths:?}");
+    assert_eq!(lengths.last(), Some(&(candidates.len() + 1)));
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use commonwatt_executor::{CallError, decode_extrinsic, is_state_failure};
 use commonwatt_primitives::{AccountId, Nonce, Role, Step};
 use commonwatt_runtime::{
-    Address, Hash, Runtime, RuntimeCall, UncheckedExtrinsic, orders::OrderRefusal,
+    Address, Hash, Runtime, RuntimeCall, UncheckedExtrinsic,
+    items::{Contents, Urgency},
+    orders::OrderRefusal,
 };
 use commonwatt_storage::{State, StateError};
 use commonwatt_txpool::{Account, Checked, Lane, Refusal, TransactionValidator, Verdict};
 use pallet_double_auction::Call as MarketCall;
 use pallet_energy_token::Call as EnergyCall;
-use pallet_miner_auction::Call as AuctionCall;
 use pallet_quota::TransactionRefusal;
 use rayon::prelude::*;
 use sp_runtime::{
@@ -230,14 +231,10 @@ fn order_of(extrinsic: &UncheckedExtrinsic) -> Option<SignedOrder> {
 }
 
 fn lane_of(call: &RuntimeCall) -> Lane {
-    match call {
-        RuntimeCall::EnergyToken(
-            EnergyCall::report { .. } | EnergyCall::report_batch { .. } | EnergyCall::relay { .. },
-        ) => Lane::Reading,
-        RuntimeCall::MinerAuction(
-            AuctionCall::bid { .. } | AuctionCall::report_equivocation { .. },
-        ) => Lane::Evidence,
-        _ => Lane::Other,
+    match Contents::of(call).urgency {
+        Urgency::EvidenceAndBids => Lane::Evidence,
+        Urgency::Readings => Lane::Reading,
+        Urgency::Rest => Lane::Other,
     }
 }
 

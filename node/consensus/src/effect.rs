@@ -109,7 +109,8 @@ pub enum Effect {
     /// A validator contradicted itself: bring the proof on chain. Can come again after a restart.
     Evidence(EquivocationProof),
     /// Somebody else signs with this node's vote key, or this node's write-ahead log was lost: a vote or proposal
-    /// of its own came in that it does not know. It does not vote at this height any more; tell the operator.
+    /// of its own came in that it does not know. It does not vote at this height, or not any more; tell the operator. When
+    /// the height's time came after this process began, it was certainly somebody else.
     Silenced {
         /// The height.
         height: u32,

@@ -13,7 +13,7 @@ use commonwatt_chain::{Chain, ChainError, validator_set};
 use commonwatt_consensus::{
     CheckId, Config, FindVoter, Input, Machine, Message, Pace, PeerId, Timeout, ValidatorSet,
     verify_message,
-    wal::{Log, Recovered},
+    wal::{Log, NEVER, Recovered},
 };
 use commonwatt_primitives::{Step, digest::Punctuality};
 use commonwatt_runtime::Hash;
@@ -60,6 +60,10 @@ pub struct Engine {
     newcomer: Option<Newcomer>,
     /// What is known of what this node signed before, if it is to vote; until the first event.
     past: Option<Past>,
+    /// The step that was open at the first event.
+    first_open: Option<u32>,
+    /// This node votes never again, because its keys are elsewhere too.
+    is_closed: bool,
     actions: Vec<Action>,
     is_stopped: bool,
 }
@@ -115,6 +119,9 @@ impl Engine {
         let best = chain.best().0;
         let past = match config.votes_from {
             _ if config.keys.is_none() => None,
+            _ if recovered.as_ref().is_some_and(|log| log.height == NEVER) => {
+                return Err(StartError::LogClosed);
+            }
             _ if recovered.is_some() => Some(Past::Logged),
             Some(height) => Some(Past::AsTold(height)),
             None if best > 0 => return Err(StartError::LogMissing { best }),
@@ -150,6 +157,8 @@ impl Engine {
             own: BTreeSet::new(),
             newcomer: None,
             past,
+            first_open: None,
+            is_closed: false,
             actions: Vec::new(),
             is_stopped: false,
         })
@@ -165,6 +174,7 @@ impl Engine {
         }
         self.now = now;
         let open = self.config.timing.step_at(now.unix_ms);
+        self.first_open.get_or_insert(open.0);
         let begun = match self.past.take() {
             Some(past) => self.begin(past, open.0),
             None => Ok(()),
@@ -297,18 +307,20 @@ impl Engine {
         message: Message,
         delivery: Option<Delivery>,
     ) -> Result<(), Fatal> {
-        if let Message::Proposal(proposed) = &message {
-            let key = (message.height(), proposed.signed.proposal.block);
-            self.note_proposal(key);
-        }
+        let proposed = match &message {
+            Message::Proposal(proposed) => Some((message.height(), proposed.signed.proposal.block)),
+            _ => None,
+        };
         if message.height() != self.next.height {
             // Who votes at other heights is not known here. The machine keeps what it may still need.
+            self.note_proposal(proposed);
             self.judge(delivery, Judgement::Ignore);
             return self.feed(Input::Message { peer, message });
         }
         let genesis = self.chain.genesis_hash();
         match verify_message(&self.next.set, &genesis, &message, read_header) {
             Ok(()) => {
+                self.note_proposal(proposed);
                 self.judge(delivery, Judgement::Accept);
                 self.feed(Input::Message { peer, message })
             }
@@ -320,9 +332,12 @@ impl Engine {
         }
     }
 
-    fn note_proposal(&mut self, key: (u32, Hash)) {
-        let is_near = key.0 >= self.next.height;
-        if !is_near || self.proposals_seen.contains_key(&key) {
+    /// Notes when a proposal came. What nobody may have signed, because it is for a later height, makes room first.
+    fn note_proposal(&mut self, key: Option<(u32, Hash)>) {
+        let Some(key) = key.filter(|(height, _)| *height >= self.next.height) else {
+            return;
+        };
+        if self.proposals_seen.contains_key(&key) {
             return;
         }
         if self.proposals_seen.len() >= PROPOSALS_SEEN_MAX {

@@ -53,12 +53,20 @@ pub enum StartError {
         "this node is to vote, its chain is at block {best}, and its write-ahead log is missing: it cannot know what it has \
          signed, and might contradict itself, which costs all its tokens. If it is elsewhere, bring it back. If it is lost, \
          or if these keys vote for the first time, ask another node for its last block N and start once with \
-         --votes-from N+2: up to there this node only follows"
+         --votes-from N+3: up to there this node only follows"
     )]
     LogMissing {
         /// The last block.
         best: u32,
     },
+    /// Another process signed with this validator's keys.
+    #[error(
+        "this node is to vote, but its write-ahead log was closed: another node was seen signing with the same keys, and two \
+         that do so contradict each other, which costs all their tokens. Leave the keys on one node only. When the others are \
+         off for good, remove agreement.log here, ask another validator for its last block N, and start once with --votes-from \
+         N+3. Without --validator this node follows"
+    )]
+    LogClosed,
     /// The chain does not say who votes.
     #[error(transparent)]
     Chain(#[from] ChainError),

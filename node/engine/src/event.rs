@@ -170,7 +170,7 @@ pub enum Notice {
         /// Why.
         why: String,
     },
-    /// Somebody else signs with this node's vote key, or the log was lost: no votes at this height any more.
+    /// What this node's vote key signed before this process began came in, and its log does not know: no votes at this height.
     Silenced {
         /// The height.
         height: u32,
@@ -183,6 +183,11 @@ pub enum Notice {
         height: u32,
         /// From where on it votes again.
         votes_from: u32,
+    },
+    /// Another process signs with this node's vote key. This one votes never again, nor after a restart.
+    Closed {
+        /// The height at which that was seen.
+        height: u32,
     },
     /// A validator contradicted itself; evidence is on its way into a block.
     EvidenceSubmitted {

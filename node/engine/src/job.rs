@@ -6,26 +6,23 @@ use commonwatt_chain::{Chain, ChainError, Checked, Pooled, ProposalDraft, Propos
 use commonwatt_consensus::{Block, CheckId};
 use commonwatt_executor::{BuildLimits, decode_extrinsic, extrinsic_hash};
 use commonwatt_primitives::{Step, StepTiming, digest::Punctuality};
-use commonwatt_runtime::{Hash, RuntimeCall};
-use pallet_double_auction::Call as MarketCall;
-use pallet_energy_token::Call as EnergyCall;
-use pallet_miner_auction::Call as AuctionCall;
+use commonwatt_runtime::{
+    Hash,
+    items::{Contents, ItemKind, Turns, Urgency},
+};
 
 use crate::{
     blocks::{to_block, to_stored},
     config::BODY_BYTES_MAX,
-    timeliness::{Item, ItemKind, Sighting, Tolerance},
+    timeliness::{Item, Sighting, Tolerance},
 };
 
 /// Candidates that may fail to fit before building stops.
 const MISFITS_MAX: u32 = 64;
 
-/// Transactions of a block from which on it counts as full, unless it holds something of less urgency than what it leaves
-/// out: its author may have run out of time.
+/// Transactions of a block from which on its author may have run out of time, and then left out nothing but what was not yet
+/// to have its turn.
 const FULL_EXTRINSICS: usize = 1_000;
-
-/// Inherents of a block: its time.
-const INHERENTS: usize = 1;
 
 /// A transaction of the pool and when it came.
 pub(crate) type Seen = (Pooled, Sighting);
@@ -203,38 +200,48 @@ fn verify(
         None => BTreeSet::new(),
     };
     let is_judged = judging.is_some();
-    let (missing, items): (Vec<_>, Vec<_>) = judging
+    let missing = judging
         .map(|judging| find_missing(&judging, Step(height), &hashes))
-        .unwrap_or_default()
-        .into_iter()
-        .unzip();
+        .unwrap_or_default();
+    let expected: Vec<_> = missing.iter().map(|(pooled, _)| pooled.clone()).collect();
     Ok(
-        match chain.check(&header, &body, &missing, BODY_BYTES_MAX)? {
+        match chain.check(&header, &body, &expected, BODY_BYTES_MAX)? {
             Checked::WrongBody => Finding::WrongBody,
             Checked::Outdated => Finding::Outdated,
             Checked::Wrong(error) => Finding::Wrong(error.to_string()),
-            Checked::Right { left_out } => {
-                let kinds: Vec<_> = match is_judged {
-                    true => body.iter().map(|bytes| kind_of(bytes)).collect(),
-                    false => Vec::new(),
-                };
-                let others = kinds.iter().filter(|kind| kind.is_none()).count();
-                let is_full = kinds.len() >= FULL_EXTRINSICS && others <= INHERENTS;
-                let left_out = left_out
-                    .into_iter()
-                    .filter(|_| !is_full)
-                    .filter_map(|place| Some((missing.get(place)?.clone(), *items.get(place)?)))
-                    .collect();
-                let included = body.iter().zip(kinds);
-                Finding::Right {
-                    left_out,
-                    included: included
-                        .filter_map(|(bytes, kind)| Some((extrinsic_hash(bytes), kind?)))
-                        .collect(),
-                }
-            }
+            Checked::Right { .. } if !is_judged => Finding::Right {
+                left_out: Vec::new(),
+                included: Vec::new(),
+            },
+            Checked::Right { left_out } => compare(&body, &missing, left_out),
         },
     )
+}
+
+/// Returns what is known of a right block's items and of the missing ones that it had room for, by their places.
+fn compare(body: &[Vec<u8>], missing: &[(Pooled, Item)], left_out: Vec<usize>) -> Finding {
+    let mut turns = Turns::default();
+    let held: Vec<_> = body
+        .iter()
+        .map(|bytes| look_at(bytes, &mut turns))
+        .collect();
+    let asked: Vec<_> = missing
+        .iter()
+        .map(|(pooled, _)| look_at(&pooled.extrinsic, &mut turns).1)
+        .collect();
+    let last = held.iter().map(|(_, turn)| *turn).max();
+    let is_excused = |turn| is_out_of_time(body.len(), last, turn);
+    let left_out = left_out.into_iter();
+    let included = body.iter().zip(held);
+    Finding::Right {
+        left_out: left_out
+            .filter(|place| asked.get(*place).is_some_and(|turn| !is_excused(*turn)))
+            .filter_map(|place| missing.get(place).cloned())
+            .collect(),
+        included: included
+            .filter_map(|(bytes, (kind, _))| Some((extrinsic_hash(bytes), kind?)))
+            .collect(),
+    }
 }
 
 /// Returns the items of the pool that should be in a block, as far as this node saw them, and are not.
@@ -254,19 +261,49 @@ fn find_missing(judging: &Judging, step: Step, held: &BTreeSet<Hash>) -> Vec<(Po
         .collect()
 }
 
+/// Returns whether the author of a block of so many transactions may have run out of time before the turn of what it leaves
+/// out. It goes by turns, so once its block holds something of a later one, it had the time.
+fn is_out_of_time(extrinsics: usize, last: Option<Urgency>, turn: Urgency) -> bool {
+    extrinsics >= FULL_EXTRINSICS && last.is_none_or(|last| last <= turn)
+}
+
 /// Returns what kind of item an extrinsic is; `None` for what no deadline is set for.
 fn kind_of(extrinsic: &[u8]) -> Option<ItemKind> {
-    match decode_extrinsic(extrinsic).ok()?.function {
-        RuntimeCall::EnergyToken(
-            EnergyCall::report { .. } | EnergyCall::report_batch { .. } | EnergyCall::relay { .. },
-        ) => Some(ItemKind::Reading),
-        RuntimeCall::DoubleAuction(
-            MarketCall::place { .. } | MarketCall::replace { .. } | MarketCall::cancel { .. },
-        ) => Some(ItemKind::Order),
-        RuntimeCall::MinerAuction(AuctionCall::bid { .. }) => Some(ItemKind::Bid),
-        RuntimeCall::MinerAuction(AuctionCall::report_equivocation { .. }) => {
-            Some(ItemKind::Evidence)
+    Contents::of(&decode_extrinsic(extrinsic).ok()?.function).item
+}
+
+/// Returns what kind of item the next extrinsic is, and when it is its turn.
+fn look_at(extrinsic: &[u8], turns: &mut Turns) -> (Option<ItemKind>, Urgency) {
+    match decode_extrinsic(extrinsic) {
+        Ok(extrinsic) => {
+            let kind = Contents::of(&extrinsic.function).item;
+            (kind, turns.turn_of(&extrinsic))
         }
-        _ => None,
+        Err(_) => (None, Urgency::Rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_not_yet_to_have_its_turn_may_be_left_out_of_a_long_block() {
+        use Urgency::{EvidenceAndBids, Readings, Rest};
+        for (extrinsics, last, excused) in [
+            (999, Readings, &[][..]),
+            (1_000, EvidenceAndBids, &[EvidenceAndBids, Readings, Rest]),
+            (1_000, Readings, &[Readings, Rest]),
+            (100_000, Readings, &[Readings, Rest]),
+            (100_000, Rest, &[Rest]),
+        ] {
+            for turn in Urgency::ALL {
+                assert_eq!(
+                    is_out_of_time(extrinsics, Some(last), turn),
+                    excused.contains(&turn),
+                    "{extrinsics} up to {last:?}, without {turn:?}"
+                );
+            }
+        }
     }
 }

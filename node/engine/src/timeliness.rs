@@ -5,6 +5,7 @@
 
 use commonwatt_primitives::{Step, StepTiming, digest::Punctuality};
 use commonwatt_runtime::Hash;
+pub use commonwatt_runtime::items::ItemKind;
 
 /// Part of the shorter of a step's two closing delays that messages and clocks may take.
 const DELAY_PART: u64 = 2;
@@ -39,31 +40,6 @@ impl Tolerance {
 
 /// Part of the delay that is the grace for drivers.
 const GRACE_PART: u64 = 4;
-
-/// What authors must neither leave out nor slip in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ItemKind {
-    /// Proof that a validator contradicted itself.
-    Evidence,
-    /// A bid for a height to come.
-    Bid,
-    /// An order of the market, another one in its place, or its end.
-    Order,
-    /// A cryptometer's report.
-    Reading,
-}
-
-impl ItemKind {
-    /// Returns until when an item is taken in a step: bids and orders until its gate closes, the others until the block.
-    pub fn closes_at_ms(self, timing: &StepTiming, step: Step) -> u64 {
-        match self {
-            Self::Bid | Self::Order => timing
-                .closes_at_ms(step)
-                .saturating_sub(timing.gate_close_ms),
-            Self::Evidence | Self::Reading => timing.settles_at_ms(step),
-        }
-    }
-}
 
 /// Between which times an item was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,6 +306,22 @@ mod tests {
                 "{kind:?}"
             );
             assert_eq!(seen(closes + D + GRACE), None, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_bid_before_the_gate_opens_is_taken_like_any_other() {
+        let opens = CLOSES - TIMING.step_ms + TIMING.gate_open_ms;
+        let tolerance = Tolerance::of(&TIMING);
+        for moment in [opens - TIMING.gate_open_ms, opens - 1, opens] {
+            let early = item(ItemKind::Bid, moment, moment);
+            assert!(early.is_taken(&TIMING, &tolerance, STEP), "{moment}");
+            assert_eq!(on_time(&[], &[early]), None, "{moment}");
+            let missing = on_time(&[early], &[]);
+            assert!(
+                matches!(missing, Some(Untimeliness::LeavesOut(_))),
+                "{moment}"
+            );
         }
     }
 

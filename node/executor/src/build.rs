@@ -6,6 +6,7 @@ use codec::{DecodeAll, Encode};
 use commonwatt_primitives::digest::StepDigest;
 use commonwatt_runtime::{
     AccountId, Address, Executive, Hash, Header, UncheckedExtrinsic, VERSION, api,
+    items::{Turns, Urgency},
 };
 use commonwatt_storage::State;
 use frame_support::storage::{TransactionOutcome, with_transaction_unchecked};
@@ -136,8 +137,12 @@ impl Executor {
         Ok(built)
     }
 
-    /// Tells of each candidate, in their order, whether it would have had room at the end of a valid block: whether
-    /// its author left it out without need. `header` is without its seal.
+    /// Tells of each candidate, in their order, whether a valid block would have had room for it before whatever is less
+    /// urgent: whether its author left it out without need. `header` is without its seal.
+    ///
+    /// The body is applied in the order in which blocks are built, and the candidates of each turn follow what the block
+    /// holds of it. That changes nothing about an honest author's block. Of an account's transactions none overtakes
+    /// another, so a candidate whose nonce the block gave to another transaction has no room anywhere.
     ///
     /// # Errors
     /// The block cannot be executed.
@@ -149,17 +154,28 @@ impl Executor {
         candidates: &[C],
         bytes_max: usize,
     ) -> Result<Vec<bool>, ExecutionError> {
+        let mut turns = Turns::default();
+        let mut turn_of = |bytes: &[u8]| {
+            let extrinsic = decode_extrinsic(bytes);
+            extrinsic.map_or(Urgency::Rest, |extrinsic| turns.turn_of(&extrinsic))
+        };
+        let held: Vec<_> = body.iter().map(|bytes| turn_of(bytes)).collect();
+        let asked: Vec<_> = candidates.iter().map(|it| turn_of(it.bytes())).collect();
+
         let mut overlay = Overlay::default();
         let mut assembly = Assembly::default();
-        let mut left_out = Vec::with_capacity(candidates.len());
+        let mut left_out = vec![false; candidates.len()];
         self.run(parent_state, &mut overlay, || {
             Executive::initialize_block(header);
-            for bytes in body {
-                assembly.apply(bytes, usize::MAX);
-            }
-            for candidate in candidates {
-                let outcome = assembly.apply(candidate.bytes(), bytes_max);
-                left_out.push(outcome == Outcome::Included);
+            for now in Urgency::ALL {
+                for (bytes, _) in body.iter().zip(&held).filter(|(_, turn)| **turn == now) {
+                    assembly.apply(bytes, usize::MAX);
+                }
+                let places = candidates.iter().zip(&asked).zip(&mut left_out);
+                for ((candidate, _), is_left_out) in places.filter(|((_, turn), _)| **turn == now) {
+                    let outcome = assembly.apply(candidate.bytes(), bytes_max);
+                    *is_left_out = outcome == Outcome::Included;
+                }
             }
         })
         .map_err(ExecutionError::Rejected)?;

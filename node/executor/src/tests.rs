@@ -85,6 +85,28 @@ impl World {
         beacon::prove(&beacon_pair("X"), &before.unwrap(), 1)
     }
 
+    fn bid(&self, nonce: u32, by: &str) -> Vec<u8> {
+        let context = SigningContext::immortal(self.genesis.hash());
+        let height = Step(5);
+        let bid = pallet_miner_auction::Call::bid { height, amount: 1 };
+        sign_ed25519(bid.into(), nonce, &context, &pair(by))
+    }
+
+    /// Builds a block and returns which candidates it leaves out without need, if bodies have so many bytes more at most.
+    fn find_left_out(
+        &self,
+        body: &[Vec<u8>],
+        candidates: &[&Vec<u8>],
+        bytes_left: usize,
+    ) -> Vec<bool> {
+        let Built { header, body, .. } = self.build(body);
+        let bytes: usize = body.iter().map(Vec::len).sum();
+        let bytes_max = bytes + bytes_left;
+        self.executor
+            .find_left_out(&self.state(), &header, &body, candidates, bytes_max)
+            .unwrap()
+    }
+
     fn build(&self, candidates: &[Vec<u8>]) -> Built {
         self.build_until(candidates, &|| false)
     }
@@ -213,6 +235,47 @@ fn a_pool_full_of_panics_costs_a_bounded_number_of_attempts() {
             .all(|told| matches!(told, Outcome::Panicked(_)))
     );
     assert!(attempts.get() < 60, "{}", attempts.get());
+}
+
+#[test]
+fn what_less_urgent_calls_crowd_out_is_left_out_without_need() {
+    let world = World::new();
+    let remarks = [world.remark(0, "X"), world.remark(1, "X")];
+    let (bid, remark) = (world.bid(0, "Y"), world.remark(0, "Y"));
+    // The block is full, but a bid goes before remarks.
+    assert_eq!(world.find_left_out(&remarks, &[&bid], 0), [true]);
+    assert_eq!(world.find_left_out(&remarks, &[&remark], 0), [false]);
+    let room = remark.len();
+    assert_eq!(world.find_left_out(&remarks, &[&remark], room), [true]);
+    // One that is full of bids has no room for another.
+    let bids = [world.bid(0, "X"), world.bid(1, "X")];
+    assert_eq!(world.find_left_out(&bids, &[&bid], 0), [false]);
+    assert_eq!(world.find_left_out(&bids, &[&bid], bid.len()), [true]);
+}
+
+#[test]
+fn what_follows_a_less_urgent_call_of_its_sender_waits_for_it() {
+    let world = World::new();
+    let held = [world.remark(0, "X")];
+    let next = world.bid(1, "X");
+    assert_eq!(world.find_left_out(&held, &[&next], 0), [false]);
+    assert_eq!(world.find_left_out(&held, &[&next], next.len()), [true]);
+    // Held or missing, a bid after a remark makes no room for others before it.
+    let held = [world.remark(0, "X"), world.bid(1, "X")];
+    let (remark, bid) = (world.remark(0, "Y"), world.bid(1, "Y"));
+    let others = [&remark, &bid];
+    let room = remark.len();
+    assert_eq!(world.find_left_out(&held, &others, room), [true, false]);
+    let room = room + bid.len();
+    assert_eq!(world.find_left_out(&held, &others, room), [true, true]);
+}
+
+#[test]
+fn what_has_the_nonce_of_another_transaction_in_the_block_is_not_missing() {
+    let world = World::new();
+    let held = [world.remark(0, "X")];
+    let rival = world.bid(0, "X");
+    assert_eq!(world.find_left_out(&held, &[&rival], 1 << 16), [false]);
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub enum AgreementEvent {
 pub struct AgreementFigures {
     peers: IntGauge,
     round: LateGauge,
+    voting: LateGauge,
     decisions: IntCounterVec,
     extra_rounds: IntCounter,
     decision_time: Histogram,
@@ -56,6 +57,10 @@ impl AgreementFigures {
             round: registrar.gauge_once_known(
                 "commonwatt_agreement_round",
                 "Round of the height that is being agreed on, 0 the first; missing between heights",
+            )?,
+            voting: registrar.gauge_once_known(
+                "commonwatt_agreement_voting",
+                "Whether this validator votes at the height that began last: 1, or 0; missing on nodes that do not validate",
             )?,
             decisions: registrar.counters_of(
                 "commonwatt_agreement_decisions_total",
@@ -103,6 +108,11 @@ impl AgreementFigures {
             Some((_, round)) => self.round.set(round.into()),
             None => self.round.forget(),
         }
+    }
+
+    /// Notes whether this validator votes.
+    pub fn note_voting(&self, is_voting: bool) {
+        self.voting.set(is_voting.into());
     }
 
     /// Notes what happened.

@@ -24,6 +24,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     proposals::{RecentBlocks, WireProposal},
     pump::{Told, decode_blocks, name, publish},
+    voting::Voting,
 };
 use crate::stop::{Stop, now_ms};
 
@@ -50,6 +51,8 @@ pub struct Driver {
     pub recent: Arc<RecentBlocks>,
     /// What is counted.
     pub figures: AgreementFigures,
+    /// Whether this node votes, if it validates.
+    pub voting: Option<Voting>,
     /// Where tasks run.
     pub tokio: Handle,
     /// What takes long.
@@ -161,7 +164,7 @@ impl Driver {
 
     /// Does what the engine asks for; returns what is to be told to it at once.
     fn act(
-        &self,
+        &mut self,
         action: Action,
         message: Option<&MessageId>,
         is_gossip: bool,
@@ -202,6 +205,9 @@ impl Driver {
             Action::Tell(notice) => {
                 self.figures.note(&to_figure(&notice));
                 log(&notice);
+                if let Some(voting) = &mut self.voting {
+                    voting.note(&notice);
+                }
             }
         }
         None
@@ -350,6 +356,7 @@ fn to_figure(notice: &Notice) -> commonwatt_metrics::AgreementEvent {
         | Notice::Waiting { .. }
         | Notice::Silenced { .. }
         | Notice::Forgotten { .. }
+        | Notice::Closed { .. }
         | Notice::EvidenceRefused { .. }
         | Notice::NotBuilt { .. } => AgreementEvent::Other,
     }
@@ -405,8 +412,8 @@ fn log(notice: &Notice) {
         Notice::Silenced { height, round } => tracing::error!(
             height,
             round,
-            "somebody else signs with this validator's vote key, or its log was lost: this node does not vote at this height \
-             any more. Make sure that the keys are on one node only"
+            "a vote of this validator came in that its write-ahead log does not know, from before this process began: the log was \
+             lost, or is an old copy. This node does not vote at this height. Make sure that the keys are on one node only"
         ),
         Notice::Forgotten { height, votes_from } => tracing::error!(
             height,
@@ -414,6 +421,12 @@ fn log(notice: &Notice) {
             "this validator's vote key signed the certificate of a block of which its write-ahead log does not know: the log is an \
              old copy, or the keys are on another node too. This node only follows up to where nobody can have voted yet. Make \
              sure that the keys are on one node only"
+        ),
+        Notice::Closed { height } => tracing::error!(
+            height,
+            "another node signs with this validator's vote key: this node has closed its write-ahead log and votes no more, \
+             since two that do so contradict each other, which costs all tokens. Leave the keys on one node only; the operator \
+             guide says how to go on"
         ),
         Notice::EvidenceSubmitted { offender, height } => tracing::warn!(
             %offender,

@@ -17,6 +17,7 @@ mod driver;
 mod early;
 mod proposals;
 mod pump;
+mod voting;
 
 pub use args::NetworkArgs;
 
@@ -47,7 +48,7 @@ use tokio::{
 use crate::{
     paths::ChainFolder,
     producer::{CatchUp, missed_steps_max},
-    stop::Stop,
+    stop::{Stop, now_ms},
     supervisor::Supervisor,
 };
 use args::{NetworkSetup, listen_on};
@@ -55,6 +56,7 @@ use doorkeeper::Doorkeeper;
 use driver::{Driver, run_jobs};
 use proposals::RecentBlocks;
 use pump::{EVENTS_MAX, Pump, Told, publish};
+use voting::{Voting, begin_log, say_beginning, verify_votes_from};
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -228,20 +230,35 @@ impl Member {
         stop: &Stop,
     ) -> Result<()> {
         let chain = self.chain;
-        let path = self.folder.agreement_log();
-        let (log, recovered) = FileLog::open(&path, chain.genesis_hash())
-            .with_context(|| format!("the log {}", path.display()))?;
-        let mut config = EngineConfig::new(timing, self.keys);
-        config.votes_from = self.votes_from;
-        if was_alone {
-            let next = chain.best().0.saturating_add(1);
-            config.votes_from = config.votes_from.max(Some(next));
+        if let Some(votes_from) = self.votes_from {
+            verify_votes_from(votes_from, timing.step_at(now_ms()))?;
         }
+        let next = chain.best().0.saturating_add(1);
+        let votes_from = match was_alone {
+            true => self.votes_from.max(Some(next)),
+            false => self.votes_from,
+        };
+        let path = self.folder.agreement_log();
+        let of_log = || format!("the log {}", path.display());
+        let (mut log, mut recovered) =
+            FileLog::open(&path, chain.genesis_hash()).with_context(of_log)?;
+        let logged = recovered.as_ref().map(|recovered| recovered.height);
+        let beginning =
+            begin_log(&mut log, &mut recovered, votes_from, next).with_context(of_log)?;
+        let voting = self.keys.clone().map(|keys| {
+            let (chain, figures) = (chain.clone(), figures.clone());
+            Voting::new(chain, keys, figures, recovered.as_ref(), votes_from)
+        });
+        let mut config = EngineConfig::new(timing, self.keys);
+        config.votes_from = votes_from;
         config.missed_steps_max = match catch_up {
             CatchUp::Bounded => Some(missed_steps_max(&timing)),
             CatchUp::FromClock => None,
         };
         let engine = Engine::start(chain.clone(), Box::new(log), recovered, config)?;
+        if let Some(votes_from) = self.votes_from {
+            say_beginning(votes_from, logged, beginning);
+        }
         let (jobs, waiting_jobs) = threads::channel();
         let (told, worker_stop) = (self.told.clone(), stop.clone());
         let worker = crate::threads::spawn("executing blocks", move || {
@@ -255,6 +272,7 @@ impl Member {
             events: self.waiting,
             recent: self.recent,
             figures,
+            voting,
             tokio: self.tokio,
             jobs,
         };

@@ -43,8 +43,8 @@ impl PurgeChain {
         remove_content(&database)
             .with_context(|| format!("cannot remove all of {}; try again", database.display()))?;
         say!(
-            "Removed the database in {}. Keys and chain spec are left. The next start begins with block 0, and a validator \
-             makes every block anew unless you import them first.",
+            "Removed the database in {}. Keys and chain spec are left. The next start begins with block 0: it fetches \
+             the blocks from other nodes, and the only validator of a chain makes every block anew unless you import them first.",
             database.display()
         )?;
         Ok(())

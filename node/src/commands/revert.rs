@@ -23,7 +23,10 @@ pub struct Revert {
 impl Revert {
     /// Reverts, and tells where the chain ends now.
     pub fn run(self) -> Result<()> {
-        let StoppedChain { db, _lock, .. } = StoppedChain::open(&self.chain)?;
+        let StoppedChain {
+            db, folder, _lock, ..
+        } = StoppedChain::open(&self.chain)?;
+        let has_voted = folder.agreement_log().exists();
         let (best, _) = db.best();
         let Some(target) = best.checked_sub(self.blocks) else {
             bail!(
@@ -64,7 +67,15 @@ impl Revert {
             "Reverted {} final blocks. Block {number} ({hash:?}) is the last one now.",
             best.saturating_sub(number)
         )?;
-        say!("The next start makes the blocks after it anew, unless you import them first.")?;
+        match has_voted {
+            true => say!(
+                "This node does not vote again at heights at which it voted: it fetches the blocks after this one from nodes that \
+                 have them. If all operators have reverted, import the exported blocks, or the chain stands still."
+            ),
+            false => say!(
+                "The only validator of a chain makes the blocks after it anew when it starts, unless you import them first."
+            ),
+        }?;
         Ok(())
     }
 }

@@ -78,6 +78,13 @@ struct Inner {
 #[derive(Clone)]
 pub struct Disk(Arc<Mutex<Inner>>);
 
+/// What a disk held at some time.
+#[derive(Clone)]
+pub struct DiskCopy {
+    columns: [BTreeMap<Vec<u8>, Vec<u8>>; Column::ALL.len()],
+    log: Option<Vec<u8>>,
+}
+
 /// What becomes of an operation.
 enum Fate {
     Happens,
@@ -244,6 +251,24 @@ impl Disk {
     /// Returns whether a fault has struck, or the power is off.
     pub fn has_no_power(&self) -> bool {
         self.0.lock().has_no_power
+    }
+
+    /// Copies everything.
+    pub fn copy(&self) -> DiskCopy {
+        let inner = self.0.lock();
+        DiskCopy {
+            columns: inner.columns.clone(),
+            log: inner.log.clone(),
+        }
+    }
+
+    /// Has the disk of a node that is off hold what it held once.
+    pub fn bring_back(&self, copy: DiskCopy) {
+        let mut inner = self.0.lock();
+        inner.columns = copy.columns;
+        inner.log = copy.log;
+        inner.undo.clear();
+        inner.unsynced_log = 0;
     }
 
     /// Loses the log's file.

@@ -84,6 +84,7 @@ impl World {
                 self.nodes[node].disk.lose_log();
                 self.nodes[node].votes_from = None;
             }
+            Fault::OldCopy if is_up && self.may_lose_log(node) => self.bring_back(node),
             Fault::Partition => self.part(),
             Fault::OneWay => {
                 self.report.partitions += 1;
@@ -133,6 +134,26 @@ impl World {
                 .nodes
                 .iter()
                 .any(crate::node::Node::is_kept_from_voting)
+    }
+
+    /// Copies a node's disk, or has the node go on with the copy that was made before.
+    ///
+    /// No vote that it cast before is needed any more when it comes back, as the operator guide demands where a log is old:
+    /// all others have the block it voted for last.
+    fn bring_back(&mut self, node: usize) {
+        let it = &mut self.nodes[node];
+        let Some((copy, best)) = it.copy.take() else {
+            it.copy = Some((it.disk.copy(), it.acknowledged));
+            return;
+        };
+        it.has_lost_log = true;
+        it.votes_from = None;
+        it.waits_for = Some(it.acknowledged.saturating_add(1));
+        self.report.old_copies += 1;
+        self.power_is_off(node);
+        let it = &mut self.nodes[node];
+        it.disk.bring_back(copy);
+        it.acknowledged = best;
     }
 
     /// Parts the nodes into two groups that do not hear of each other.

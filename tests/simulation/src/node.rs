@@ -12,7 +12,7 @@ use crate::{
     bugs::{Bug, Careless},
     byzantine::Liar,
     community::{Community, GENESIS_MS, Member},
-    disk::Disk,
+    disk::{Disk, DiskCopy},
     oracle::STATE_CACHE_BYTES,
 };
 
@@ -39,8 +39,12 @@ pub struct Node {
     pub acknowledged: u32,
     /// Whether it ever voted at a height, and so has a write-ahead log.
     pub has_voted: bool,
-    /// Whether it ever lost its write-ahead log.
+    /// Whether it ever lost its write-ahead log, or got an old one.
     pub has_lost_log: bool,
+    /// A copy of its disk, and the last block in it.
+    pub copy: Option<(DiskCopy, u32)>,
+    /// Its disk is an old copy: its operator starts it when all others have this block.
+    pub waits_for: Option<u32>,
     /// From when on its operator lets it vote.
     pub votes_from: Option<u32>,
     /// It is killed after so many further actions.
@@ -68,6 +72,8 @@ pub struct Process {
 pub enum BootError {
     /// Its write-ahead log is missing.
     LogMissing,
+    /// Its write-ahead log was closed, since another signs with its keys.
+    LogClosed,
     /// Its disk failed while it started.
     Disk,
     /// Anything else, which is a violation.
@@ -87,6 +93,8 @@ impl Node {
             acknowledged: 0,
             has_voted: false,
             has_lost_log: false,
+            copy: None,
+            waits_for: None,
             votes_from: None,
             killed_after: None,
             liar,
@@ -98,9 +106,10 @@ impl Node {
         self.liar.is_none()
     }
 
-    /// Returns whether it does not vote since it lost its log.
+    /// Returns whether it does not vote since it lost its log, or got an old one.
     pub fn is_kept_from_voting(&self) -> bool {
-        self.has_lost_log && self.votes_from.is_none_or(|from| self.acknowledged < from)
+        self.waits_for.is_some()
+            || self.has_lost_log && self.votes_from.is_none_or(|from| self.acknowledged < from)
     }
 
     /// Returns what its clocks show.
@@ -158,6 +167,7 @@ impl Node {
         let engine = Engine::start(chain.clone(), Box::new(log), recovered, config);
         let engine = engine.map_err(|error| match error {
             StartError::LogMissing { .. } => BootError::LogMissing,
+            StartError::LogClosed => BootError::LogClosed,
             error => failed(error.to_string()),
         })?;
         self.process = Some(Process {

@@ -127,6 +127,8 @@ pub enum Fault {
     Blackout,
     /// A node loses power, and its write-ahead log with it.
     LostLog,
+    /// A node is replaced by an old copy of itself, write-ahead log and all, and comes back after all others have gone on.
+    OldCopy,
     /// The network falls into two halves, or one node against all others, in both directions.
     Partition,
     /// Some lines are cut in one direction.
@@ -257,8 +259,8 @@ impl Plan {
         random: &mut Random,
     ) -> Self {
         use Fault::{
-            Blackout, ClockSet, Kill, KillBetweenActions, LostLog, OneWay, Partition, Pause, Power,
-            PowerAtOperation, SlowLine,
+            Blackout, ClockSet, Kill, KillBetweenActions, LostLog, OldCopy, OneWay, Partition,
+            Pause, Power, PowerAtOperation, SlowLine,
         };
         let validators = validators.unwrap_or(match random.percent(15) {
             true => MORE,
@@ -297,10 +299,14 @@ impl Plan {
             PlanName::Lossy => plan.disturb_lines(random),
             PlanName::Crashes => plan.faults.extend(crashes),
             PlanName::Partitions => plan.faults.extend([Partition, OneWay, SlowLine]),
-            PlanName::Blackouts => {
-                plan.faults
-                    .extend([Blackout, Blackout, LostLog, PowerAtOperation])
-            }
+            PlanName::Blackouts => plan.faults.extend([
+                Blackout,
+                Blackout,
+                LostLog,
+                OldCopy,
+                OldCopy,
+                PowerAtOperation,
+            ]),
             PlanName::Clocks => plan.faults.extend([ClockSet, Pause]),
             PlanName::Byzantine => plan.add_liars(random),
             PlanName::Chaos | PlanName::Production => {

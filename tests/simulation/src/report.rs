@@ -29,6 +29,8 @@ pub struct Report {
     pub kills: u64,
     /// Logs lost.
     pub lost_logs: u64,
+    /// Nodes replaced by old copies.
+    pub old_copies: u64,
     /// Partitions, cut and slow lines.
     pub partitions: u64,
     /// Clocks set wrong, and nodes that stood still.
@@ -91,6 +93,7 @@ impl Report {
         self.power_losses += other.power_losses;
         self.kills += other.kills;
         self.lost_logs += other.lost_logs;
+        self.old_copies += other.old_copies;
         self.partitions += other.partitions;
         self.clock_faults += other.clock_faults;
         self.withheld += other.withheld;

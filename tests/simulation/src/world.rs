@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use codec::Encode;
-use commonwatt_consensus::{PeerId, Refusal, Timing};
+use commonwatt_consensus::{Message, PeerId, Refusal, Timing};
 use commonwatt_engine::{
     Action, BlockAnswer, Delivery, EngineMessage, Event, Job, JobDone, Judgement, Notice,
     Recipient, certified_block, to_stored,
@@ -17,7 +17,7 @@ use commonwatt_txpool::TransactionSource;
 use crate::{
     bugs::Bug,
     byzantine::{Liar, Lie, Stage, contradiction, votes_at_once},
-    community::{Community, GENESIS_MS, hash_of, timing_of},
+    community::{Community, GENESIS_MS, Member, hash_of, timing_of},
     disk::{Disk, Flaws},
     faults::Mend,
     network::{Network, Packet},
@@ -415,6 +415,14 @@ impl World {
         if self.nodes[node].process.is_some() {
             return Ok(());
         }
+        if let Some(height) = self.nodes[node].waits_for {
+            let mut others = self.nodes.iter().enumerate();
+            if others.any(|(other, it)| other != node && it.acknowledged < height) {
+                self.push(500, Task::Boot(node));
+                return Ok(());
+            }
+            self.nodes[node].waits_for = None;
+        }
         let outcome = self.nodes[node].boot(&self.community, &self.executor, self.bug);
         let log = match outcome {
             Ok(log) => log,
@@ -428,10 +436,19 @@ impl World {
                 let from = best
                     .unwrap_or_default()
                     .max(self.oracle.best())
-                    .saturating_add(2);
+                    .saturating_add(3);
                 self.nodes[node].votes_from = Some(from);
                 self.push(500, Task::Boot(node));
                 return Ok(());
+            }
+            Err(BootError::LogClosed) if !self.nodes[node].is_honest() => {
+                self.nodes[node].disk.lose_log();
+                self.push(500, Task::Boot(node));
+                return Ok(());
+            }
+            Err(BootError::LogClosed) => {
+                let why = "its log was closed, though nobody else has its keys".to_owned();
+                return Err(Violation::Stopped { node, why });
             }
             Err(BootError::Other(why)) => return Err(Violation::Stopped { node, why }),
         };
@@ -467,7 +484,11 @@ impl World {
                 has: best,
             });
         }
-        match log.filter(|log| *log > best.saturating_add(1)) {
+        // Unless its operator told it, or its own vote in a certificate, from where on it has signed nothing.
+        let most = best
+            .saturating_add(1)
+            .max(it.votes_from.unwrap_or_default());
+        match log.filter(|log| *log > most) {
             Some(log) => Err(Violation::LogAhead { node, best, log }),
             None => Ok(()),
         }
@@ -691,7 +712,7 @@ impl World {
                 }
             }
             Action::Blame { peer, refusal } => self.blame(node, index_of(peer), &refusal)?,
-            Action::Tell(notice) => self.note_notice(node, notice),
+            Action::Tell(notice) => self.note_notice(node, notice)?,
         }
         Ok(())
     }
@@ -798,7 +819,7 @@ impl World {
         })
     }
 
-    fn note_notice(&mut self, node: usize, notice: Notice) {
+    fn note_notice(&mut self, node: usize, notice: Notice) -> Result<(), Violation> {
         let at_ms = self.now_ms;
         self.trace.note(&[8, at_ms], || {
             format!("{at_ms:>9} node {node} tells {notice:?}")
@@ -807,6 +828,15 @@ impl World {
             Notice::Withheld { .. } => self.report.withheld += 1,
             Notice::Invalid { .. } => self.report.invalid += 1,
             Notice::Silenced { .. } => self.report.silenced += 1,
+            Notice::Forgotten { votes_from, .. } => {
+                self.report.silenced += 1;
+                self.nodes[node].votes_from = Some(votes_from);
+            }
+            Notice::Closed { height } if self.nodes[node].is_honest() => {
+                let why = format!("it takes its own vote at {height} for that of another node");
+                return Err(Violation::Stopped { node, why });
+            }
+            Notice::Closed { .. } => self.report.silenced += 1,
             Notice::Decided { is_fetched, .. } => self.report.fetched += u64::from(is_fetched),
             Notice::EvidenceSubmitted { offender, height } => {
                 self.report.evidence += 1;
@@ -818,6 +848,7 @@ impl World {
             Notice::HeightStarted { is_voting, .. } => self.nodes[node].has_voted |= is_voting,
             Notice::Waiting { .. } | Notice::EvidenceRefused { .. } | Notice::NotBuilt { .. } => {}
         }
+        Ok(())
     }
 
     /// Passes on what the engine has brought into the pool.
@@ -905,6 +936,10 @@ impl World {
             }
             false => None,
         };
+        // A liar does not let its engine find out what is sent in its name.
+        if !self.nodes[to].is_honest() && is_signed_by(&message, &self.nodes[to].member) {
+            return Ok(());
+        }
         let event = Event::Message {
             peer: peer_id(from),
             message,
@@ -1191,6 +1226,18 @@ impl World {
             .verify_accusations(offenders, &lives, before_ms)?;
         self.is_over = true;
         Ok(())
+    }
+}
+
+/// Returns whether a message is a vote or proposal of this member.
+fn is_signed_by(message: &EngineMessage, member: &Member) -> bool {
+    match message {
+        EngineMessage::Agreement { message, .. } => match message {
+            Message::Vote(signed) => signed.vote.validator == member.account,
+            Message::Proposal(proposed) => proposed.signed.proposal.validator == member.account,
+            Message::Polka(_) | Message::Round(_) => false,
+        },
+        EngineMessage::Status { .. } => false,
     }
 }
 

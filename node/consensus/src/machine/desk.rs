@@ -64,7 +64,9 @@ pub(super) enum Standing {
 pub(super) struct Desk {
     pub height: u32,
     pub set: ValidatorSet,
-    /// Who this node is, when it votes at this height.
+    /// Who this node is, if it is a validator at this height and its log does not say that it has met a vote of its own here.
+    pub own: Option<(AccountId, Arc<dyn Signer>)>,
+    /// The same, when it votes at this height.
     pub voter: Option<(AccountId, Arc<dyn Signer>)>,
     pub effects: Vec<Effect>,
     pub blocks: BTreeMap<Hash, KnownBlock>,
@@ -96,12 +98,14 @@ impl Desk {
         set: ValidatorSet,
         genesis: Hash,
         timing: Timing,
-        voter: Option<(AccountId, Arc<dyn Signer>)>,
+        own: Option<(AccountId, Arc<dyn Signer>)>,
+        votes: bool,
     ) -> Self {
         Self {
             height,
             set,
-            voter,
+            voter: own.clone().filter(|_| votes),
+            own,
             effects: Vec::new(),
             blocks: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -429,7 +433,7 @@ impl Desk {
 
     /// Returns whether `message` holds what this node's vote key has signed but this node does not know.
     pub(super) fn is_own_but_unknown(&self, message: &Message) -> bool {
-        let Some((account, signer)) = &self.voter else {
+        let Some((account, signer)) = &self.own else {
             return false;
         };
         let is_unknown = |signed: SignedVote| {

@@ -324,8 +324,8 @@ impl CurrentHeight {
         Ok(self.desk.refusal.take())
     }
 
-    /// Stops voting at this height: a vote of our own that we do not know must not be contradicted, not after a
-    /// restart either.
+    /// Stops voting at this height, or does not begin: a vote of our own that we do not know must not be contradicted, not after
+    /// a restart either.
     fn fall_silent(&mut self, message: &Message) {
         self.desk.append(WalEntry::Silenced);
         self.desk.sync();
@@ -336,8 +336,9 @@ impl CurrentHeight {
         });
     }
 
-    /// Signs nothing more at this height.
+    /// Signs nothing more at this height, and looks no further for what it signed.
     pub(super) fn stop_voting(&mut self) {
+        self.desk.own = None;
         self.desk.voter = None;
         self.state.params.enabled = false;
     }

@@ -251,25 +251,24 @@ impl Machine {
         });
         let found = self.config.voter.as_ref();
         let found = found.and_then(|voter| voter.find(&set));
-        let voter = found.filter(|(account, signer)| {
-            !is_log_ahead
-                && !is_silenced
-                && height >= self.config.votes_from
-                && set.vote_key(account) == Some(&signer.public())
+        let own = found.filter(|(account, signer)| {
+            !is_log_ahead && !is_silenced && set.vote_key(account) == Some(&signer.public())
         });
-        let is_waiting = voter.is_some() && height < self.waits_below;
-        let voter = voter.filter(|_| !is_waiting);
+        let may_vote = own.is_some() && height >= self.config.votes_from;
+        let is_waiting = may_vote && height < self.waits_below;
+        let votes = may_vote && !is_waiting;
         let mut entries = Vec::new();
         if !is_log_ahead && !is_waiting {
             let recovered = self.recovered.take();
             let own = recovered.filter(|recovered| recovered.height == height);
             match own {
-                Some(recovered) if voter.is_some() => entries = recovered.entries,
-                _ if voter.is_some() => self.effects.push(Effect::ResetWal { height }),
+                Some(recovered) if votes => entries = recovered.entries,
+                _ if votes => self.effects.push(Effect::ResetWal { height }),
                 _ => {}
             }
         }
-        let mut desk = Desk::new(height, set, self.config.genesis, self.config.timing, voter);
+        let (genesis, timing) = (self.config.genesis, self.config.timing);
+        let mut desk = Desk::new(height, set, genesis, timing, own, votes);
         desk.timers = timers;
         self.effects.push(Effect::AnnounceStatus {
             decided: self.decided,

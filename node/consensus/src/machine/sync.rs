@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use commonwatt_primitives::AccountId;
+
 use super::{
     Machine,
     desk::Standing,
@@ -291,18 +293,16 @@ impl Machine {
         if height < self.config.votes_from {
             return;
         }
-        let (Some(current), Some(voter)) = (&mut self.current, &self.config.voter) else {
+        let Some(current) = &mut self.current else {
             return;
         };
         let desk = &mut current.desk;
-        let own = voter.find(&desk.set).filter(|(account, signer)| {
-            desk.set.vote_key(account) == Some(&signer.public())
-                && certificate
-                    .signatures
-                    .iter()
-                    .any(|one| one.validator == *account)
-        });
-        let Some((account, _)) = own else {
+        let own = desk.own.as_ref().map(|(account, _)| account.clone());
+        let is_own = |account: &AccountId| {
+            let mut signatures = certificate.signatures.iter();
+            signatures.any(|one| one.validator == *account)
+        };
+        let Some(account) = own.filter(is_own) else {
             return;
         };
         let vote = Vote {
@@ -312,10 +312,10 @@ impl Machine {
             block: Some(certificate.block),
             validator: account,
         };
+        // The log is still there while this node waits.
         let is_logged = |log: &Recovered| {
             let own = |entry: &WalEntry| matches!(entry, WalEntry::Vote(one) if one.vote == vote);
-            // A log that is ahead of the chain holds its own height alone: about those below it knows more than anybody.
-            log.height > height || log.height == height && log.entries.iter().any(own)
+            log.height == height && log.entries.iter().any(own)
         };
         if desk.has_signed(&vote) || self.recovered.as_ref().is_some_and(is_logged) {
             return;

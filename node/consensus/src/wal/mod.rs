@@ -84,6 +84,9 @@ pub enum LoggedTimeout {
     Precommit,
 }
 
+/// The height of a log that was closed for good: no height is voted at any more.
+pub const NEVER: u32 = u32::MAX;
+
 /// What a log held when the node started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {

@@ -3,7 +3,8 @@
 use codec::Encode;
 use commonwatt_consensus::{
     Block, Certificate, CheckId, Effect, EquivocationProof, HeaderFacts, Pace, PeerId, Purpose,
-    Timeout, TimeoutKind, wal,
+    Timeout, TimeoutKind,
+    wal::{self, NEVER},
 };
 use commonwatt_primitives::digest::Punctuality;
 use commonwatt_runtime::Hash;
@@ -69,14 +70,38 @@ impl Engine {
                 self.actions.push(Action::RequestBlock { peer, height });
             }
             Effect::Evidence(proof) => self.submit_evidence(&proof),
-            Effect::Silenced { height, round } => {
-                self.tell(Notice::Silenced { height, round });
-            }
-            Effect::Forgotten { height } => self.begin_after(height)?,
+            Effect::Silenced { height, round } => match self.is_signed_elsewhere(height) {
+                true => self.close_log(height)?,
+                false => self.tell(Notice::Silenced { height, round }),
+            },
+            Effect::Forgotten { height } => match self.is_signed_elsewhere(height) {
+                true => self.close_log(height)?,
+                false => self.begin_after(height)?,
+            },
             Effect::Refused { peer, refusal } => {
                 self.actions.push(Action::Blame { peer, refusal });
             }
         }
+        Ok(())
+    }
+
+    /// Returns whether what this node's key has signed at `height`, and this node does not know, was signed by another process:
+    /// because the step was still open when this one began, and the next too, should the clock have been wrong.
+    fn is_signed_elsewhere(&self, height: u32) -> bool {
+        self.first_open.is_some_and(|open| height > open)
+    }
+
+    /// Votes never again, whoever starts this node: the same keys vote elsewhere, and two processes that do not know of each
+    /// other contradict each other sooner or later.
+    fn close_log(&mut self, height: u32) -> Result<(), Fatal> {
+        if self.is_closed {
+            return Ok(());
+        }
+        self.is_closed = true;
+        self.log.reset(NEVER)?;
+        self.machine.raise_votes_from(NEVER);
+        self.was_voting = false;
+        self.tell(Notice::Closed { height });
         Ok(())
     }
 

@@ -6,12 +6,16 @@ use codec::{Decode, Encode};
 use commonwatt_consensus::{
     Message, Proposal, ProposedBlock, SignedProposal, SignedVote, Vote, VoteKind,
 };
-use commonwatt_primitives::{Step, digest::ENGINE_ID};
+use commonwatt_executor::extrinsic_hash;
+use commonwatt_primitives::{AccountId, Step, digest::ENGINE_ID};
 use commonwatt_runtime::{
-    Hash, Header,
+    Hash, Header, RuntimeCall,
     example::{account, pair},
 };
+use commonwatt_txpool::TransactionSource;
+use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_miner_auction::{Bid, Offence};
+use pallet_utility::Call as UtilityCall;
 use sp_core::Pair;
 use sp_runtime::{DigestItem, traits::Header as _};
 
@@ -53,6 +57,47 @@ fn forge(net: &mut Net, author: usize, height: u32, change: impl Fn(&mut Header)
     }));
 }
 
+/// Returns the bids for a height, as a node knows them.
+fn bids_for(node: &Node, height: u32) -> Vec<Bid<AccountId>> {
+    let state = node.chain.state(None).unwrap();
+    let executor = node.chain.executor();
+    executor
+        .call(&state, "AuctionApi_bids_for", Step(height))
+        .unwrap()
+}
+
+/// Returns the hashes of what a node misses in the first block it was proposed for a height.
+fn missed_by(node: &Node, number: u32) -> Vec<Hash> {
+    let found = node.notices.iter().find_map(|notice| match notice {
+        Notice::Withheld {
+            height,
+            why: Untimeliness::LeavesOut(missing),
+            ..
+        } if *height == number => Some(missing.clone()),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+fn batch(calls: Vec<RuntimeCall>) -> RuntimeCall {
+    UtilityCall::batch { calls }.into()
+}
+
+fn remark() -> RuntimeCall {
+    frame_system::Call::remark { remark: vec![1] }.into()
+}
+
+fn pulse(step: u32, sequence: u64) -> RuntimeCall {
+    EnergyCall::report {
+        sequence,
+        report: Report {
+            step: Step(step),
+            reading: Measurement::Pulses(1),
+        },
+    }
+    .into()
+}
+
 #[test]
 fn a_block_with_a_wrong_state_root_is_refused_and_the_next_rank_makes_it() {
     let mut net = Net::running();
@@ -92,13 +137,75 @@ fn a_bid_that_is_left_out_keeps_the_block_waiting_and_is_passed_on() {
         assert!(node.passed_on.iter().any(|bytes| **bytes == signed[..]));
         // Not in the first round: all others withheld their approval.
         assert!(node.decision(3).2 > 0);
-        let state = node.chain.state(None).unwrap();
-        let bids: Vec<Bid<commonwatt_primitives::AccountId>> = node
+        assert_eq!(bids_for(node, 7).len(), 1);
+    }
+}
+
+#[test]
+fn a_thousand_readings_excuse_a_missing_reading_and_no_missing_bid() {
+    let mut net = Net::running();
+    net.run_to_block(2, 4);
+    let author = net.node_of_rank(0);
+    let others: Vec<_> = (0..4).filter(|node| *node != author).collect();
+    net.run_to_time(net.timing().closes_at_ms(Step(3)) - 5_000);
+    let pulses: Vec<_> = (1..=1_000)
+        .map(|sequence| net.sign("A", pulse(3, sequence)))
+        .collect();
+    for node in &net.nodes {
+        let taken = node
             .chain
-            .executor()
-            .call(&state, "AuctionApi_bids_for", Step(7))
-            .unwrap();
-        assert_eq!(bids.len(), 1);
+            .submit_many(TransactionSource::External, pulses.clone());
+        assert!(taken.iter().all(Result::is_ok));
+    }
+    let reading = net.sign("B", pulse(3, 1));
+    net.submit_to(&others, &reading);
+    let bid = net.sign(NAMES[others[0]], bid(7, 5));
+    net.submit_to(&others, &bid);
+    net.run_to_block(3, 4);
+    net.assert_same_chain();
+    for node in &others {
+        let node = &net.nodes[*node];
+        assert_eq!(missed_by(node, 3), [extrinsic_hash(&bid)]);
+        assert!(node.decision(3).2 > 0);
+        assert_eq!(bids_for(node, 7).len(), 1);
+    }
+}
+
+#[test]
+fn a_wrapped_bid_that_is_left_out_keeps_the_block_waiting_too() {
+    let mut net = Net::running();
+    net.run_to_block(2, 4);
+    let author = net.node_of_rank(0);
+    let others: Vec<_> = (0..4).filter(|node| *node != author).collect();
+    net.run_to_time(net.timing().closes_at_ms(Step(3)) - 5_000);
+    let signed = net.sign(NAMES[others[0]], batch(vec![remark(), bid(7, 5)]));
+    net.submit_to(&others, &signed);
+    net.run_to_block(3, 4);
+    for node in &others {
+        let node = &net.nodes[*node];
+        assert_eq!(missed_by(node, 3), [extrinsic_hash(&signed)]);
+        assert_eq!(bids_for(node, 7).len(), 1);
+    }
+}
+
+#[test]
+fn a_bid_before_the_gate_opens_waits_for_its_block_and_is_in_it() {
+    let mut net = Net::running();
+    net.run_to_block(1, 3);
+    let opens = net.timing().closes_at_ms(Step(2)) + net.timing().gate_open_ms;
+    net.run_to_time(opens - 400);
+    let signed = net.sign("V0", bid(7, 5));
+    net.submit_to(&[0, 1, 2, 3], &signed);
+    for node in &net.nodes {
+        // The step of its block has begun; the block before it is not there.
+        assert_eq!(node.best(), 1);
+        assert_eq!(node.chain.pool_status().waiting.total(), 1);
+    }
+    net.run_to_block(3, 4);
+    for node in &net.nodes {
+        assert_eq!((node.decision(2).2, node.decision(3).2), (0, 0));
+        assert!(!node.was_told(|notice| matches!(notice, Notice::Withheld { .. })));
+        assert_eq!(bids_for(node, 7).len(), 1);
     }
 }
 
@@ -110,18 +217,18 @@ fn a_bid_that_came_after_the_gate_is_left_to_nobody() {
     let gate = ItemKind::Bid.closes_at_ms(&net.timing(), Step(3));
     net.run_to_time(gate + 700);
     assert!(net.now < closes);
-    let signed = net.sign("V0", bid(7, 5));
-    net.submit_to(&[0, 1, 2, 3], &signed);
+    for (bidder, call) in [
+        ("V0", bid(7, 5)),
+        ("V1", batch(vec![bid(7, 5)])),
+        ("V2", batch(vec![remark(), batch(vec![bid(7, 5)])])),
+    ] {
+        let signed = net.sign(bidder, call);
+        net.submit_to(&[0, 1, 2, 3], &signed);
+    }
     net.run_to_block(3, 4);
     for node in &net.nodes {
         assert_eq!(node.decision(3).2, 0);
-        let state = node.chain.state(None).unwrap();
-        let bids: Vec<Bid<commonwatt_primitives::AccountId>> = node
-            .chain
-            .executor()
-            .call(&state, "AuctionApi_bids_for", Step(7))
-            .unwrap();
-        assert!(bids.is_empty());
+        assert!(bids_for(node, 7).is_empty());
     }
 }
 

@@ -6,10 +6,12 @@ use std::{
     rc::Rc,
 };
 
-use commonwatt_consensus::{Message, VoteKind};
+use commonwatt_consensus::{Message, SignedVote, Vote, VoteKind};
+use commonwatt_runtime::example::{account, pair};
+use sp_core::Pair as _;
 
 use super::net::*;
-use crate::{EngineMessage, Notice, StartError};
+use crate::{EngineMessage, Notice, Recipient, StartError};
 
 /// Steps that are over when a network is first started.
 const MISSED: u32 = 12;
@@ -153,6 +155,47 @@ fn a_validator_brought_back_from_a_copy_contradicts_nothing() {
         let is_proof = |notice: &Notice| matches!(notice, Notice::EvidenceSubmitted { .. });
         assert!(others.iter().all(|node| !node.was_told(is_proof)));
     }
+}
+
+#[test]
+fn whose_keys_vote_elsewhere_votes_no_more() {
+    let mut net = Net::running();
+    net.run_to_block(3, 5);
+    let genesis = net.nodes[0].chain.genesis_hash();
+    let vote = Vote {
+        height: 5,
+        round: 0,
+        kind: VoteKind::Prevote,
+        block: None,
+        validator: account(NAMES[1]),
+    };
+    let signature = pair(NAMES[1]).sign(&vote.payload(&genesis));
+    let message = EngineMessage::Agreement {
+        attempt: 0,
+        message: Message::Vote(SignedVote { vote, signature }),
+    };
+    net.send(0, Recipient::Peer(peer(1)), &message);
+    net.run_to_block(8, 9);
+    net.assert_same_chain();
+    let closed = Notice::Closed { height: 5 };
+    assert!(net.nodes[1].was_told(|notice| *notice == closed));
+    let votes_at = |net: &Net, at: u32| {
+        net.nodes[1].was_told(
+            |notice| matches!(notice, Notice::HeightStarted { height, is_voting: true, .. } if *height == at),
+        )
+    };
+    assert!(votes_at(&net, 4) && !votes_at(&net, 6) && !votes_at(&net, 8));
+    // Nor when it is started again, before its operator has looked.
+    net.crash(1);
+    let mut config = net.nodes[1].config(net.timing());
+    config.votes_from = Some(11);
+    let refused = net.start_with(1, config.clone()).unwrap_err();
+    assert!(matches!(refused, StartError::LogClosed), "{refused}");
+    net.nodes[1].remove_log();
+    net.start_with(1, config).unwrap();
+    net.run_to_block(12, 9);
+    net.assert_same_chain();
+    assert!(!votes_at(&net, 10) && votes_at(&net, 11));
 }
 
 /// It wrote down that it had signed nothing when it came, so the others' block does not keep it from where it is needed.
