@@ -437,8 +437,9 @@ class Stories:
         def first_block_of(author):
             return next((at for at in range(changed, rpc.height() + 1) if rpc.author(at)[0] == author), None)
 
-        wait_until((newcomer.chain_folder / "agreement.log").exists, f"{newcomer.name} votes")
-        # It may bid as soon as it validates: who does not bid waits for a turn that others miss.
+        # It may bid as soon as it validates: who does not bid waits for a turn that others miss. From where on it votes is in its
+        # log, so it is not said again.
+        assert (newcomer.chain_folder / "agreement.log").exists(), f"{newcomer.name} has not begun a log"
         secret = newcomer.folder / "account"
         secret.write_text(f"//member//{MEMBER}", encoding="utf-8")
         secret.chmod(0o600)
