@@ -121,8 +121,8 @@ pub enum Notice {
         /// How many steps are missing, this one included, when the chain is behind the clock.
         behind: u32,
     },
-    /// This node has neither chain nor log. Before it votes for steps that were over when it started, it waits to hear from
-    /// other validators how far they are.
+    /// This node starts behind. Before it votes for steps that were over when it started, it waits to hear from other validators
+    /// how far they are.
     Waiting {
         /// Other validators it has heard from.
         heard: usize,

@@ -372,8 +372,8 @@ fn log(notice: &Notice) {
         Notice::Waiting { heard, needed } => tracing::info!(
             heard,
             needed,
-            "this node has neither blocks nor the log of its votes: before it votes for steps that are over, it waits to hear from \
-             other validators how far they are"
+            "this node starts behind: before it votes for steps that are over, it waits to hear from other validators how far they are, \
+             lest it sign again what it signed before"
         ),
         Notice::Decided {
             height,
