@@ -148,15 +148,23 @@ def coins_arrive_to_the_smallest(wallet):
     anna = [*wallet.node(), *wallet.keep(), "--account", "anna"]
     before = wallet.coins(charlie[:6])
     assert wallet.coins(anna) == 0
-    contains(wallet.ok("transfer", "anna", "7.25", *charlie), "7.25 CWC went to")
-    wallet.ok("transfer", "anna", "3uCWC", *charlie)
+    contains(wallet.refused("transfer", "anna", "7.25", *charlie), "not registered", "--unregistered")
+    assert wallet.coins(anna) == 0
+    contains(wallet.ok("transfer", "anna", "7.25", "--unregistered", *charlie), "7.25 CWC went to")
+    wallet.ok("transfer", "anna", "3uCWC", "--unregistered", *charlie)
     assert wallet.coins(anna) == 7_250_003
     # Within the quota a transaction costs nothing.
     assert wallet.coins(charlie[:6]) == before - 7_250_003
     contains(wallet.ok("balance", *anna), "7.250003 CWC free", "not registered", "voting tokens  0")
     contains(wallet.refused("transfer", "anna", "0.0000005", *charlie), "0 CWC and 1 uCWC")
-    contains(wallet.refused("transfer", "anna", "99999999", *charlie), "refused it")
+    contains(wallet.refused("transfer", "anna", "99999999", *charlie), "can send", "were to be sent", "nothing was sent")
+    contains(wallet.refused("transfer", "anna", "7,25", *charlie), "comma")
     contains(wallet.refused("transfer", "nobody", "1", *charlie), "wallet list")
+    dave = wallet.json("chain", *wallet.member("//Dave"))["account"]
+    mistyped = dave[:-1] + ("y" if dave.endswith("x") else "x")
+    contains(wallet.refused("transfer", mistyped, "1", *charlie), mistyped, "checksum")
+    contains(wallet.ok("transfer", dave, "1uCWC", *charlie), "1 uCWC went to " + dave)
+    wallet.ok("transfer", "charlie", "1uCWC", *wallet.keep(), *wallet.member("//Dave"))
     contains(wallet.ok("balance", *wallet.member(SELLER)), "role           member", "allocated", "outer grid")
 
 
@@ -179,13 +187,16 @@ def an_order_is_placed_watched_and_filled(wallet):
         contains(wallet.ok("orders", *buyer[:6]), bid["order"], "200Wh", "9 uCWC", "180 uCWC on hold")
         replaced = wallet.json("replace", ask["order"], "--limit", "5uCWC", *seller)
         assert replaced["order"] != ask["order"], replaced
-        fill = None
+        told = {}
         for line in watching.stdout:
             news = json.loads(line)
-            if news.get("fill", {}).get("step") == step:
-                fill = news["fill"]
+            if news.get("closed") == step:
                 break
+            told.update({kind: what for kind, what in news.items() if kind != "closed" and what["step"] == step})
         signal.alarm(0)
+        # A step closes after all that it brought.
+        assert sorted(told) == ["clearing", "fill"], told
+        fill = told["fill"]
         # What the seller had, at the middle of 9 and 5.
         assert fill and fill["orders"][0]["id"] == bid["order"] and fill["bought"] == 10, fill
         assert int(fill["paid"]) == 70 and wallet.coins(buyer[:6]) == before - 70, fill
@@ -242,7 +253,10 @@ def orders_are_taken_back(wallet):
 def wrong_orders_are_refused_with_a_reason(wallet):
     buyer, dave = wallet.account("charlie"), wallet.member("//Dave")
     far = ["--step", "+30"]
-    contains(wallet.refused("bid", "1MWh", "--limit", "99999", *far, *dave), "NotEnoughCoins", "too few free coins")
+    # 100 000 units at 99 999 coins.
+    contains(wallet.refused("bid", "1MWh", "--limit", "99999", *far, *dave), "NotEnoughCoins", "too few free coins",
+             "puts 9999900000 CWC on hold", "CWC are free", "0 CWC on hold")
+    contains(wallet.refused("bid", "1,5kWh", "--limit", "1uCWC", *far, *dave), "comma", "point")
     contains(wallet.refused("bid", "1kWh", "--limit", "1uCWC", *far, *wallet.account("anna")), "ask the DSO")
     contains(wallet.refused("bid", "1kWh", "--limit", "1uCWC", "--step", "1", *dave), "GateClosed", "later step")
     contains(wallet.refused("bid", "1kWh", "--limit", "1uCWC", "--step", "+200", *dave), "TooFarAhead")
@@ -292,6 +306,12 @@ def it_trades_by_itself(wallet):
         assert (line["side"], line["limit"]) == (("sell", "2") if left > 0 else ("buy", "9")), line
         assert line["units"] == abs(left) // 10 > 0, line
         assert orders[line["placed"]["order"]]["step"] == line["step"], (line, orders)
+    # A standing order comes into the book a block later than it is there.
+    standing = wallet.json("standing", "sell", "1kWh", "--limit", "2uCWC", *seller)["order"]
+    lines = wallet.ok("auto", *seller, "--strategy", "truthful", "--steps", "2", "--json").splitlines()
+    for line in map(json.loads, lines):
+        assert line["placed"] is None and line["told"] == f"nothing is ordered: order {standing} is there already", line
+    wallet.ok("cancel", standing, *seller)
     dry = wallet.ok("auto", *seller, "--strategy", "shading=20", "--steps", "1", "--dry-run")
     contains(dry, "would ", "forecast", "uCWC/10Wh")
     contains(wallet.refused("auto", *seller, "--strategy", "greedy"), "write truthful")

@@ -138,13 +138,14 @@ pub struct Sale<AccountId> {
 
 /// Who traded with whom, so that energy can be traced through trades. Answered by the markets.
 pub trait Sales<AccountId> {
-    /// Returns the sales of `step`, always in the same order; none when the step is not kept.
-    fn sales_of(step: Step) -> Vec<Sale<AccountId>>;
+    /// Returns the sales of `step`, always in the same order; none when the step is not kept. `None` when there were
+    /// some and it cannot be said any more between whom.
+    fn sales_of(step: Step) -> Option<Vec<Sale<AccountId>>>;
 }
 
 impl<AccountId> Sales<AccountId> for () {
-    fn sales_of(_: Step) -> Vec<Sale<AccountId>> {
-        Vec::new()
+    fn sales_of(_: Step) -> Option<Vec<Sale<AccountId>>> {
+        Some(Vec::new())
     }
 }
 

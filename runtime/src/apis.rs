@@ -3,8 +3,8 @@
 
 use codec::{Decode, Encode};
 use commonwatt_primitives::{
-    AccountId, Coin, Hash, MeterId, Month, Nonce, Ppm, Role, Step, StepTiming, VotingToken, Wh,
-    auction::Validator, keys::SessionKeys, metering::MeterInfo,
+    AccountId, BlockNumber, Coin, Hash, MeterId, Month, Nonce, Ppm, Role, Step, StepTiming,
+    VotingToken, Wh, auction::Validator, keys::SessionKeys, metering::MeterInfo,
 };
 use pallet_double_auction::{
     ClearingInfo, HistoryEntry, MarketContract, MemberOrders, MonthEntry, OrderBook,
@@ -95,6 +95,8 @@ pub struct AuctionContract {
 pub struct Matched {
     /// The orders in the sequence they arrived in.
     pub orders: Vec<commonwatt_clearing::Order<AccountId>>,
+    /// The blocks in which they were cancelled, by position.
+    pub withdrawn: Vec<Option<BlockNumber>>,
     /// The matches, by the positions of the orders.
     pub trades: Vec<commonwatt_clearing::Trade>,
 }

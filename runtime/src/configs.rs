@@ -42,10 +42,16 @@ pub const VALIDATORS_MAX: u32 = 100;
 pub const EPOCH_LENGTH: u32 = 96;
 /// Steps for which evidence of an equivocation counts (PROTOCOL 7).
 pub const EVIDENCE_WINDOW: u32 = 192;
+/// Seeds of the beacon that are kept beyond the retention: the ties of a kept step are broken by those of the blocks that
+/// its orders came with, the earliest so many steps before. One more, for a step whose removal takes a second block.
+pub const EARLIER_SEEDS: u32 = pallet_double_auction::STEPS_AHEAD_MAX + 1;
 /// Longest period of declarations: a day of 15-minute steps.
 pub const DECLARATION_PERIOD_MAX: u32 = 96;
 /// Orders that a member may have in one step, beside standing ones.
 pub const ORDERS_PER_MEMBER_MAX: u32 = 16;
+/// Orders of a member and step that are kept beside those when all of them are open: cancelled ones that may have
+/// matched, where orders match as they arrive.
+pub const CANCELLED_ORDERS_MAX: u32 = 16;
 /// Standing orders that a member may have.
 pub const STANDING_ORDERS_MAX: u32 = 16;
 /// Orders that a step may have: ten for each of [`MEMBERS_MAX`].
@@ -391,7 +397,8 @@ impl pallet_double_auction::Config for Runtime {
     type EpochLength = ConstU32<EPOCH_LENGTH>;
     type MaxOrders = ConstU32<ORDERS_PER_MEMBER_MAX>;
     type MaxStanding = ConstU32<STANDING_ORDERS_MAX>;
-    type MaxBooked = ConstU32<{ ORDERS_PER_MEMBER_MAX + STANDING_ORDERS_MAX }>;
+    type MaxBooked =
+        ConstU32<{ ORDERS_PER_MEMBER_MAX + CANCELLED_ORDERS_MAX + STANDING_ORDERS_MAX }>;
     type MaxOrdersPerStep = ConstU32<ORDERS_PER_STEP_MAX>;
     type MaxTerms = ConstU32<16>;
     type ExpiredBooksPerBlock = ConstU32<MEMBERS_MAX>;
@@ -458,5 +465,6 @@ impl pallet_miner_auction::Config for Runtime {
     type MaxValidators = ConstU32<VALIDATORS_MAX>;
     type EpochLength = ConstU32<EPOCH_LENGTH>;
     type EvidenceWindow = ConstU32<EVIDENCE_WINDOW>;
+    type EarlierSeeds = ConstU32<EARLIER_SEEDS>;
     type WeightInfo = pallet_miner_auction::weights::NativeWeight<Runtime>;
 }

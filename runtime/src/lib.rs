@@ -348,8 +348,12 @@ impl_runtime_apis! {
         }
 
         fn matched(step: Step) -> apis::Matched {
-            let (orders, trades) = DoubleAuction::matched(step);
-            apis::Matched { orders, trades }
+            let (orders, withdrawn, trades) = DoubleAuction::matched(step);
+            apis::Matched {
+                orders,
+                withdrawn,
+                trades,
+            }
         }
 
         fn clearing(step: Step) -> Option<ClearingInfo<AccountId>> {

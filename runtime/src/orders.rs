@@ -75,6 +75,7 @@ fn is_mendable(error: &Error<Runtime>) -> bool {
         Error::NotEnoughCoins
             | Error::DuplicateOrder
             | Error::TooManyOrders
+            | Error::TooManyChanges
             | Error::TooManyStandingOrders
             | Error::BookFull
             | Error::UnknownOrder

@@ -30,7 +30,11 @@ use crate::{
 };
 
 fn test(story: impl FnOnce()) {
-    let storage = genesis().build_storage().unwrap();
+    test_on(&genesis(), story);
+}
+
+fn test_on(genesis: &crate::genesis::CommunityGenesis, story: impl FnOnce()) {
+    let storage = genesis.build_storage().unwrap();
     TestExternalities::new(storage).execute_with(story);
 }
 

@@ -1,5 +1,7 @@
 //! The shapes of `market_*`, `loyalty_get` and `grid_statement`.
 
+use std::collections::BTreeMap;
+
 use commonwatt_clearing::{
     Breakeven, CancelledUnits, Clearing, Mechanism, Order, Quote, Range, Side, Trade, Withdrawal,
 };
@@ -184,6 +186,7 @@ pub(crate) struct OrderJson {
     cap: Cap,
     arrival: u32,
     status: OrderStatus,
+    withdrawn: Option<u32>,
     offered: u32,
     traded: u32,
     coins: Decimal<Coin>,
@@ -201,6 +204,7 @@ impl From<OrderInfo<AccountId>> for OrderJson {
             cap: order.cap,
             arrival: order.arrival,
             status: order.status,
+            withdrawn: order.withdrawn,
             offered: order.offered,
             traded: order.traded,
             coins: Decimal(order.coins),
@@ -313,7 +317,8 @@ impl MemberOrdersJson {
 
 // ---------------------------------------------------------------------------------- clearings
 
-/// An order as it was cleared: what follows from the limits, loyalties and ties of these is what everybody got.
+/// An order as it was cleared: what everybody got follows from the limits, loyalties and ties of these, and where orders
+/// match as they arrive also from when they were cancelled and from what their owners had for sale.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ClearedOrderJson {
@@ -326,11 +331,21 @@ struct ClearedOrderJson {
     loyalty_millionths: Ppm,
     arrival: u32,
     tie_break: Hash,
+    withdrawn: Option<u32>,
+    for_sale_units: Option<u64>,
 }
 
 impl ClearedOrderJson {
-    fn new(position: u32, order: Order<AccountId>) -> Self {
+    fn new(
+        position: u32,
+        order: Order<AccountId>,
+        withdrawn: &[Option<u32>],
+        for_sale_units: Option<u64>,
+    ) -> Self {
+        let at = usize::try_from(position).ok();
         Self {
+            withdrawn: at.and_then(|at| withdrawn.get(at).copied().flatten()),
+            for_sale_units,
             position,
             id: Id(OrderId::from_hash(order.id)),
             owner: order.account,
@@ -408,10 +423,18 @@ pub(crate) struct MatchedJson {
 }
 
 impl MatchedJson {
-    pub(crate) fn new(step: Step, Matched { orders, trades }: Matched, page: Page) -> Self {
+    pub(crate) fn new(step: Step, matched: Matched, page: Page) -> Self {
+        let Matched {
+            orders,
+            withdrawn,
+            trades,
+        } = matched;
         let parties = Parties::of(&orders);
         let trades = PageJson::new(trades, page, |_, trade| parties.json(&trade));
-        let orders = PageJson::new(orders, page, ClearedOrderJson::new);
+        // What sellers will have, nobody knows yet.
+        let orders = PageJson::new(orders, page, |position, order| {
+            ClearedOrderJson::new(position, order, &withdrawn, None)
+        });
         Self {
             step,
             orders: orders.items,
@@ -637,6 +660,7 @@ impl ClearingJson {
             units,
         };
         let is_cleared = record.is_some();
+        let for_sale: BTreeMap<AccountId, u64> = info.for_sale.into_iter().collect();
         Self {
             step: info.step,
             unit: info.unit,
@@ -654,7 +678,11 @@ impl ClearingJson {
             supply: info.supply.into_iter().map(level).collect(),
             proof: record.map(|record| ProofJson::new(record.breakeven, record.totals.netted)),
             trades: PageJson::new(trades, page, |_, trade| parties.json(&trade)),
-            orders: PageJson::new(info.orders, page, ClearedOrderJson::new),
+            orders: PageJson::new(info.orders, page, |position, order| {
+                let sells = order.side == Side::Sell;
+                let units = sells.then(|| for_sale.get(&order.account).copied());
+                ClearedOrderJson::new(position, order, &info.withdrawn, units.flatten())
+            }),
             withdrawals: PageJson::new(
                 history.withdrawals,
                 page,
@@ -901,6 +929,8 @@ mod tests {
             unit: Wh(u64::MAX),
             outcome: StepOutcome::Void(VoidReason::Fault),
             orders: vec![order; times(count + 1)],
+            withdrawn: vec![Some(u32::MAX); times(count + 1)],
+            for_sale: vec![(AccountId::new([7; 32]), u64::MAX)],
             clearing: Some(Clearing {
                 mechanism: Mechanism::Continuous,
                 breakeven: Breakeven::default(),

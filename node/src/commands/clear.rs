@@ -49,7 +49,7 @@ pub struct Clear {
     #[arg(long, default_value_t)]
     mechanism: Mechanism,
     /// The watt-hours of a unit, for the volume
-    #[arg(long, value_name = "WH", default_value_t = 100)]
+    #[arg(long, value_name = "WH", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     unit_wh: u32,
 }
 
@@ -128,17 +128,28 @@ struct TradeRow<'a>(&'a Trade);
 impl Clear {
     /// Clears, and prints a line for each book.
     pub fn run(self) -> Result<()> {
-        let name = self.file.display().to_string();
         let mut out = BufWriter::new(output());
         let cleared = self.clear_all(&mut out);
         // What was cleared before an error is right, and printed.
         let flushed = out.flush().context("cannot print the results");
-        cleared.with_context(|| format!("{name} cannot be cleared to its end"))?;
+        cleared.with_context(|| format!("{} cannot be cleared to its end", self.source()))?;
         flushed
     }
 
+    fn is_standard_input(&self) -> bool {
+        self.file == Path::new("-")
+    }
+
+    /// Returns where the books are read from, in words.
+    fn source(&self) -> String {
+        match self.is_standard_input() {
+            true => "the standard input".to_owned(),
+            false => self.file.display().to_string(),
+        }
+    }
+
     fn clear_all(&self, out: &mut impl Write) -> Result<()> {
-        let source: Box<dyn Read> = if self.file == Path::new("-") {
+        let source: Box<dyn Read> = if self.is_standard_input() {
             Box::new(io::stdin().lock())
         } else {
             Box::new(File::open(&self.file).context("it cannot be opened")?)
@@ -428,21 +439,98 @@ impl<'de> Visitor<'de> for RowsVisitor {
 
 impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (side, limit, units): (u64, u64, u32) = Deserialize::deserialize(deserializer)?;
-        let side = match side {
-            0 => Side::Buy,
-            1 => Side::Sell,
-            other => {
-                return Err(de::Error::custom(format_args!(
-                    "side {other} is neither 0 to buy nor 1 to sell"
-                )));
-            }
+        deserializer.deserialize_tuple(ROW_NUMBERS, RowVisitor)
+    }
+}
+
+/// Numbers of an order.
+const ROW_NUMBERS: usize = 3;
+
+struct RowVisitor;
+
+impl<'de> Visitor<'de> for RowVisitor {
+    type Value = Row;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("side, price and quantity")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Row, A::Error> {
+        let mut number = |position: usize, name: &'static str, most: u64| {
+            seq.next_element_seed(Whole { name, most })?
+                .ok_or_else(|| de::Error::invalid_length(position, &RowVisitor))
         };
-        Ok(Self {
+        let side = match number(0, "side", 1)? {
+            0 => Side::Buy,
+            _ => Side::Sell,
+        };
+        let limit = number(1, "price", u64::MAX)?;
+        let units = number(2, "quantity", u32::MAX.into())?;
+        Ok(Row {
             side,
             limit: limit.into(),
-            units,
+            units: u32::try_from(units).map_err(de::Error::custom)?,
         })
+    }
+}
+
+/// From here on numbers are read as floating point ones: 2^64.
+const BEYOND_WHOLE_NUMBERS: f64 = 18_446_744_073_709_551_616.0;
+
+/// A whole number of an order.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    name: &'static str,
+    most: u64,
+}
+
+impl<'de> DeserializeSeed<'de> for Whole {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_u64(self)
+    }
+}
+
+impl Whole {
+    fn refuse<E: de::Error>(self, written: impl fmt::Display) -> E {
+        E::custom(format_args!("{} {written} is not {self}", self.name))
+    }
+}
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.most {
+            1 => f.write_str("0 to buy or 1 to sell"),
+            most => write!(f, "a whole number from 0 to {most}"),
+        }
+    }
+}
+
+impl Visitor<'_> for Whole {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} that is {self}", self.name)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
+        match number <= self.most {
+            true => Ok(number),
+            false => Err(self.refuse(number)),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+        Err(self.refuse(number))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<u64, E> {
+        match number < BEYOND_WHOLE_NUMBERS {
+            true => Err(self.refuse(number)),
+            // Not all of its digits are known.
+            false => Err(self.refuse("beyond 2^64")),
+        }
     }
 }
 
@@ -522,6 +610,26 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_is_something_and_the_standard_input_has_a_name() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            clear: Clear,
+        }
+        let parse = |words: &[&str]| {
+            <Cli as clap::Parser>::try_parse_from([&["clear"], words].concat()).map(|cli| cli.clear)
+        };
+        let said = parse(&["-", "--unit-wh", "0"]).unwrap_err().to_string();
+        assert!(said.contains("--unit-wh"), "{said}");
+        let command = parse(&["-", "--unit-wh", "1"]).unwrap();
+        assert_eq!(
+            (command.unit_wh, command.source().as_str()),
+            (1, "the standard input")
+        );
+        assert_eq!(parse(&["books.json"]).unwrap().source(), "books.json");
+    }
+
+    #[test]
     fn members_and_their_loyalty_count() {
         let line =
             &clear_text(r#"{"id": 1, "orders": [[0, 9, 5], [1, 1, 5]], "members": ["x", "x"]}"#)
@@ -555,19 +663,31 @@ mod tests {
         for (text, expected) in [
             (
                 r#"[{"id": 1, "orders": [[0, 1, 1], [2, 1, 1]]}]"#,
-                "order 1: side 2",
+                "order 1: side 2 is not 0 to buy or 1 to sell",
             ),
             (
                 r#"[{"id": 1, "orders": [[0, 1.5, 1]]}]"#,
-                "order 0: invalid type: floating point",
+                "order 0: price 1.5 is not a whole number",
             ),
             (
                 r#"[{"id": 1, "orders": [[0, -1, 1]]}]"#,
-                "order 0: invalid value: integer `-1`",
+                "order 0: price -1 is not a whole number from 0",
+            ),
+            (
+                r#"[{"id": 1, "orders": [[0, 18446744073709551616, 1]]}]"#,
+                "order 0: price beyond 2^64 is not a whole number from 0 to 18446744073709551615",
+            ),
+            (
+                r#"[{"id": 1, "orders": [[0, 1, 4294967296]]}]"#,
+                "order 0: quantity 4294967296 is not a whole number from 0 to 4294967295",
+            ),
+            (
+                r#"[{"id": 1, "orders": [[0, "7", 1]]}]"#,
+                "order 0: invalid type: string \"7\", expected a price that is a whole number",
             ),
             (
                 r#"[{"id": 1, "orders": [[0, 1]]}]"#,
-                "order 0: invalid length 2",
+                "order 0: invalid length 2, expected side, price and quantity",
             ),
             (r#"[{"id": 1}]"#, "missing field `orders`"),
             (r#"[{"orders": []}]"#, "missing field `id`"),

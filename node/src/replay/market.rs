@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use commonwatt_chain::Chain;
-use commonwatt_clearing::{Clearing, Mechanism, Side, Trade, verify};
+use commonwatt_clearing::{Clearing, Mechanism, Side, Trade};
 use commonwatt_community_data::{Community, StepReadings};
 use commonwatt_executor::Executor;
 use commonwatt_primitives::{AccountId, Coin, Step, Wh};
@@ -456,7 +456,7 @@ impl Trading {
         let (StepOutcome::Cleared(record), Some(clearing)) = (info.outcome, &info.clearing) else {
             bail!("was not cleared: {:?}", info.outcome);
         };
-        verify(&info.orders, clearing).context("its proof is refused")?;
+        info.verify().context("its proof is refused")?;
         let outcome = &mut self.outcome;
         for trade in &clearing.trades {
             for (position, side) in [(trade.buy, Side::Buy), (trade.sell, Side::Sell)] {

@@ -6,6 +6,7 @@
 
 use std::{
     env, fmt, fs, io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -13,7 +14,10 @@ use std::{
 use commonwatt_keystore::{
     Account, AccountError, FileError, KeyPair, Password, SecretError, files,
 };
-use commonwatt_primitives::{AccountId, Hash, address::account_from_address};
+use commonwatt_primitives::{
+    AccountId, Hash,
+    address::{ADDRESS_LETTERS_MAX, account_from_address},
+};
 use commonwatt_runtime::configs::SS58_PREFIX;
 use serde_json::Value;
 
@@ -21,6 +25,8 @@ use serde_json::Value;
 pub const ACCOUNTS_MAX: usize = 1_024;
 /// Letters of an account's name.
 const NAME_LETTERS_MAX: usize = 64;
+/// Letters of a text that is meant for an address: those have from 46 on.
+const ADDRESS_LETTERS: RangeInclusive<usize> = 45..=ADDRESS_LETTERS_MAX + 1;
 /// What an account's file ends with.
 const ENDING: &str = "json";
 /// Where account files of polkadot.js name the chain they are for.
@@ -66,6 +72,12 @@ pub enum AccountsError {
         /// The name.
         name: String,
     },
+    /// It looks like an address, and is none.
+    #[error(
+        "{0:?} is no address, and no account of this wallet has that name: its checksum is wrong, so a letter is mistyped, \
+         missing or too many; copy it again"
+    )]
+    Mistyped(String),
     /// An account file is damaged.
     #[error("{}: {source}", .path.display())]
     File {
@@ -170,6 +182,12 @@ impl KeptAccount {
     }
 }
 
+/// Returns whether a text is as long as an address, or a letter more or less, and of letters and digits alone.
+fn is_like_address(text: &str) -> bool {
+    ADDRESS_LETTERS.contains(&text.len())
+        && text.bytes().all(|letter| letter.is_ascii_alphanumeric())
+}
+
 /// A folder with accounts.
 #[derive(Clone, Debug)]
 pub struct AccountFolder(PathBuf);
@@ -244,9 +262,12 @@ impl AccountFolder {
         accounts
             .into_iter()
             .find(|kept| kept.name.0 == who || Some(&kept.id) == id.as_ref())
-            .ok_or_else(|| AccountsError::Unknown {
-                folder: self.0.clone(),
-                name: who.chars().take(NAME_LETTERS_MAX).collect(),
+            .ok_or_else(|| match id {
+                None if is_like_address(who) => AccountsError::Mistyped(who.to_owned()),
+                _ => AccountsError::Unknown {
+                    folder: self.0.clone(),
+                    name: who.chars().take(NAME_LETTERS_MAX).collect(),
+                },
             })
     }
 

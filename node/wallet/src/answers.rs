@@ -204,6 +204,8 @@ pub struct Trace {
 pub struct ClosedStep {
     /// The step.
     pub step: Step,
+    /// The block that closed it.
+    pub block: Hash,
 }
 
 // ---------------------------------------------------------------------------------- market
@@ -222,6 +224,11 @@ impl Mechanism {
     /// Returns whether orders match as they arrive.
     pub fn is_continuous(&self) -> bool {
         self.name == "continuous"
+    }
+
+    /// Returns whether buyers may pay more than sellers receive.
+    pub fn is_reducing(&self) -> bool {
+        self.name == "mcafee"
     }
 }
 
@@ -245,7 +252,7 @@ pub struct MechanismFrom {
     pub mechanism: Mechanism,
 }
 
-/// What energy costs from the outer grid, and from which step on.
+/// What energy costs from the outer grid, in smallest units of money, and from which step on.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tariff {
@@ -255,6 +262,24 @@ pub struct Tariff {
     pub buy: Amount,
     /// What a unit earns.
     pub feed_in: Amount,
+}
+
+/// So much money for so many coins, each in its smallest unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Rate {
+    /// So much money.
+    pub money: Amount,
+    /// For so many coins.
+    pub coins: Amount,
+}
+
+/// At which rates the treasury changes coins and money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct CoinRates {
+    /// What it gives for coins.
+    pub buy: Rate,
+    /// What it takes for coins.
+    pub sell: Rate,
 }
 
 /// What the market is.
@@ -269,6 +294,8 @@ pub struct Rules {
     pub steps_ahead: u32,
     /// The tariffs, ascending.
     pub tariffs: Vec<Tariff>,
+    /// The treasury's rates, if it posted any.
+    pub coin_rates: Option<CoinRates>,
     /// The first step that an order in the next block can be for.
     pub next_step: Step,
 }
@@ -318,6 +345,13 @@ pub struct Order {
     pub coins: Amount,
 }
 
+impl Order {
+    /// Returns whether it was taken back, and stays for what it may have matched until then.
+    pub fn is_withdrawn(&self) -> bool {
+        self.status == OrderStatus::Withdrawn
+    }
+}
+
 /// A standing order.
 #[derive(Clone, Debug, Deserialize)]
 pub struct StandingOrder {
@@ -333,6 +367,13 @@ pub struct StandingOrder {
     pub cap: Cap,
     /// The last step it is for.
     pub until: Option<Step>,
+}
+
+impl StandingOrder {
+    /// Returns whether it is for this step, too.
+    pub fn covers(&self, step: Step) -> bool {
+        self.until.is_none_or(|until| step <= until)
+    }
 }
 
 /// A member's month on the market, of steps no longer kept.
@@ -617,7 +658,7 @@ mod tests {
         .unwrap();
         assert_eq!(rules.tariff_at(Step(49)).unwrap().buy, Amount(9));
         assert_eq!(rules.tariff_at(Step(50)).unwrap().buy, Amount(12));
-        assert!(rules.tariff_at(Step(0)).is_none());
+        assert!(rules.tariff_at(Step(0)).is_none() && rules.coin_rates.is_none());
         assert!(!rules.is_continuous_at(Step(95)) && rules.is_continuous_at(Step(96)));
     }
 

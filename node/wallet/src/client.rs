@@ -39,6 +39,8 @@ const NEWS_MAX: usize = 1_024;
 const REQUESTS_MAX: usize = 16;
 /// Letters of what a node says that are shown.
 const SAID_LETTERS_MAX: usize = 1_000;
+/// What the WebSocket library says of a connection that the other side closed.
+const CLOSED: &str = "CloseReason";
 /// Code of an invalid transaction.
 const INVALID_TRANSACTION: i32 = 1010;
 
@@ -328,8 +330,22 @@ async fn in_time<Answer>(
                 method,
                 cause: harmless(&error.to_string()),
             },
-            error => ClientError::Lost(harmless(&error.to_string())),
+            error => ClientError::Lost(describe_loss(&error)),
         })
+}
+
+/// Says how a connection ended.
+fn describe_loss(error: &RpcError) -> String {
+    let cause = match error {
+        RpcError::RestartNeeded(cause) => cause.to_string(),
+        RpcError::ServiceDisconnect => return "it was closed".to_owned(),
+        error => error.to_string(),
+    };
+    // The code that a WebSocket is closed with says nothing more to a person.
+    match cause.contains(CLOSED) {
+        true => "the node closed it".to_owned(),
+        false => harmless(&cause),
+    }
 }
 
 /// Returns an error's data for people: a string without its quotation marks, anything else as it is.
@@ -395,6 +411,21 @@ mod tests {
             refusal.to_string(),
             "the node does not take the transaction: Invalid Transaction: account not registered: ask the DSO to register it"
         );
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_told_in_words() {
+        let lost = |cause: &str| {
+            let cause = RpcError::Transport(cause.to_owned().into());
+            describe_loss(&RpcError::RestartNeeded(std::sync::Arc::new(cause)))
+        };
+        let closed = "Connection was closed: CloseReason { code: 1000, descr: None }";
+        assert_eq!(lost(closed), "the node closed it");
+        assert_eq!(
+            lost("The message was too large"),
+            "The message was too large"
+        );
+        assert_eq!(describe_loss(&RpcError::ServiceDisconnect), "it was closed");
     }
 
     #[tokio::test]

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use codec::Decode;
-use commonwatt_primitives::{AccountId, Hash, Wh};
-use commonwatt_runtime::RuntimeEvent;
+use commonwatt_primitives::{AccountId, Coin, Hash, Wh};
+use commonwatt_runtime::{Runtime, RuntimeCall, RuntimeEvent};
 use frame_metadata::{RuntimeMetadata, RuntimeMetadataPrefixed};
-use frame_support::storage::storage_prefix;
+use frame_support::{storage::storage_prefix, traits::Get};
 use frame_system::{EventRecord, Phase};
 use jsonrpsee::{core::client::Subscription, rpc_params};
 use pallet_double_auction::{OrderId, OrderTerms};
 use scale_info::TypeDef;
-use sp_runtime::{DispatchError, ModuleError};
+use serde_json::Value;
+use sp_runtime::{ArithmeticError, DispatchError, ModuleError, TokenError};
 
 use crate::{
-    answers::{BlockNumber, OrderName, SignedBlock, TransactionStatus},
+    answers::{Amount, BlockNumber, Member, OrderName, Orders, SignedBlock, TransactionStatus},
     client::{Client, ClientError, harmless},
     progress::Progress,
     signing::{Signed, describe_terms},
@@ -23,6 +24,8 @@ use crate::{
 
 /// Steps that a transaction may take until it is in a block, unless somebody says otherwise.
 const PATIENCE_STEPS: u32 = 3;
+/// What an order is refused with that its account has too few coins for.
+const NOT_ENOUGH_COINS: &str = "DoubleAuction.NotEnoughCoins";
 /// What is added to that for the ways there and back.
 const PATIENCE_MORE: Duration = Duration::from_secs(30);
 
@@ -71,6 +74,20 @@ pub enum SubmitError {
         "the events of block {0:?} cannot be read: use the wallet that came with the chain's present version"
     )]
     Events(Hash),
+    /// There are fewer coins than the order puts on hold.
+    #[error(
+        "too few free coins: the order puts {needed} on hold, and {free} are free beside the coin that keeps the account alive \
+         ({held} on hold for its orders): lower --limit or the energy, or cancel another order; where orders match as \
+         they arrive, one that may have matched keeps its coins until its step ({NOT_ENOUGH_COINS})"
+    )]
+    Coins {
+        /// What the order puts on hold.
+        needed: String,
+        /// What could be.
+        free: String,
+        /// What is on hold already.
+        held: String,
+    },
     /// The block took it, and the runtime refused it.
     #[error("block {number} took the transaction and refused it: {failure}")]
     Failed {
@@ -79,6 +96,19 @@ pub enum SubmitError {
         /// What is wrong, and what to do.
         failure: Failure,
     },
+}
+
+impl SubmitError {
+    /// Returns whether an order was refused because its account has too few coins.
+    fn lacks_coins(&self) -> bool {
+        match self {
+            Self::Client(ClientError::Refused {
+                data: Some(data), ..
+            }) => data.starts_with(NOT_ENOUGH_COINS),
+            Self::Failed { failure, .. } => failure.name == NOT_ENOUGH_COINS,
+            _ => false,
+        }
+    }
 }
 
 /// Why the runtime refused a call.
@@ -123,6 +153,17 @@ impl Included {
             RuntimeEvent::DoubleAuction(Event::OrderReplaced { new, terms, .. }) => {
                 Some((*new, *terms))
             }
+            _ => None,
+        })
+    }
+
+    /// Returns the order that it took back, to put another in its place or none.
+    pub fn withdrawn(&self) -> Option<OrderId> {
+        use pallet_double_auction::Event;
+        self.events.iter().find_map(|event| match event {
+            RuntimeEvent::DoubleAuction(
+                Event::OrderCancelled { id, .. } | Event::OrderReplaced { old: id, .. },
+            ) => Some(*id),
             _ => None,
         })
     }
@@ -172,8 +213,58 @@ pub fn patience(client: &Client) -> Duration {
     Duration::from_millis(steps_ms).saturating_add(PATIENCE_MORE)
 }
 
+/// Returns how many coins an account can send or put on hold: one has to stay.
+pub fn spendable(member: &Member) -> Coin {
+    let Amount(coins) = member.coins;
+    coins.saturating_sub(<Runtime as pallet_balances::Config>::ExistentialDeposit::get())
+}
+
+/// Returns what an order of a call puts on hold when it buys.
+fn escrow_of(call: &RuntimeCall) -> Option<Coin> {
+    use pallet_double_auction::Call;
+    let (limit, units) = match call {
+        RuntimeCall::DoubleAuction(Call::place { terms }) => (terms.limit, terms.units),
+        RuntimeCall::DoubleAuction(Call::replace { limit, units, .. }) => (*limit, *units),
+        _ => return None,
+    };
+    limit.checked_mul(u128::from(units))
+}
+
 /// Submits a transaction, and waits until a block holds it and is final; returns what it did.
 pub async fn submit(
+    client: &Client,
+    signed: &Signed,
+    patience: Duration,
+    progress: &Progress,
+) -> Result<Included, SubmitError> {
+    match submit_once(client, signed, patience, progress).await {
+        Err(error) if error.lacks_coins() => {
+            // The node counts smallest coins, people do not.
+            Err(count_coins(client, signed).await.unwrap_or(error))
+        }
+        result => result,
+    }
+}
+
+/// Says in the chain's coins what an order needs and what there is; `None` when the node does not tell.
+async fn count_coins(client: &Client, signed: &Signed) -> Option<SubmitError> {
+    let needed = escrow_of(&signed.call)?;
+    let account = signed.signer.to_string();
+    let (_, at) = client.best().await.ok()?;
+    let asked = rpc_params![&account, Value::Null, 0, at];
+    let member: Member = client.ask("energy_member", asked).await.ok()?;
+    let asked = rpc_params![&account, 0, at];
+    let orders: Orders = client.ask("market_orders", asked).await.ok()?;
+    let coin = &client.facts().coin;
+    let Amount(held) = orders.held;
+    Some(SubmitError::Coins {
+        needed: coin.show(needed),
+        free: coin.show(spendable(&member)),
+        held: coin.show(held),
+    })
+}
+
+async fn submit_once(
     client: &Client,
     signed: &Signed,
     patience: Duration,
@@ -206,7 +297,7 @@ pub async fn submit(
         None => Ok(included),
         Some(error) => Err(SubmitError::Failed {
             number: included.number,
-            failure: explain(client, error, block).await,
+            failure: explain(client, error, &signed.call, block).await,
         }),
     }
 }
@@ -275,7 +366,12 @@ async fn read_outcome(
 }
 
 /// Says why the runtime refused a call, in the words of the chain's metadata where it has any.
-async fn explain(client: &Client, error: DispatchError, block: Hash) -> Failure {
+async fn explain(
+    client: &Client,
+    error: DispatchError,
+    call: &RuntimeCall,
+    block: Hash,
+) -> Failure {
     if let DispatchError::Module(module) = error {
         let metadata: Result<String, _> = client.ask("state_getMetadata", rpc_params![block]).await;
         return metadata
@@ -287,15 +383,28 @@ async fn explain(client: &Client, error: DispatchError, block: Hash) -> Failure 
                 meaning: String::new(),
             });
     }
-    let meaning = match error {
-        DispatchError::BadOrigin => "the account may not make this call".to_owned(),
-        DispatchError::Token(error) => <&'static str>::from(error).to_owned(),
-        DispatchError::Arithmetic(error) => <&'static str>::from(error).to_owned(),
-        _ => String::new(),
-    };
     Failure {
         name: format!("{error:?}"),
-        meaning,
+        meaning: meaning_of(error, call).to_owned(),
+    }
+}
+
+/// Says what an error means that is no pallet's own.
+fn meaning_of(error: DispatchError, call: &RuntimeCall) -> &'static str {
+    let sends_coins = matches!(call, RuntimeCall::Balances(_));
+    match error {
+        DispatchError::BadOrigin => "the account may not make this call",
+        DispatchError::Token(
+            TokenError::FundsUnavailable | TokenError::NotExpendable | TokenError::OnlyProvider,
+        )
+        | DispatchError::Arithmetic(ArithmeticError::Underflow)
+            if sends_coins =>
+        {
+            "the account had fewer free coins than that: `commonwatt wallet balance` shows them"
+        }
+        DispatchError::Token(error) => error.into(),
+        DispatchError::Arithmetic(error) => error.into(),
+        _ => "",
     }
 }
 
@@ -390,6 +499,19 @@ mod tests {
             None
         );
         assert_eq!(find_error(b"meta", unknown), None);
+    }
+
+    #[test]
+    fn a_transfer_of_more_than_there_is_says_so() {
+        let transfer = crate::signing::transfer(AccountId::new([1; 32]), 5);
+        let other = RuntimeCall::System(frame_system::Call::remark { remark: Vec::new() });
+        for error in [
+            DispatchError::Arithmetic(ArithmeticError::Underflow),
+            DispatchError::Token(TokenError::FundsUnavailable),
+        ] {
+            assert!(meaning_of(error, &transfer).contains("fewer free coins"));
+            assert!(!meaning_of(error, &other).contains("coins"), "{error:?}");
+        }
     }
 
     #[test]

@@ -145,6 +145,24 @@ pub fn transfer(to: AccountId, value: Coin) -> RuntimeCall {
     })
 }
 
+/// Returns to whom a call sends coins, and how many, if that is what it does.
+pub fn transfer_in(call: &RuntimeCall) -> Option<(&AccountId, Coin)> {
+    use pallet_balances::Call;
+    match call {
+        RuntimeCall::Balances(
+            Call::transfer_keep_alive {
+                dest: Address::Id(to),
+                value,
+            }
+            | Call::transfer_allow_death {
+                dest: Address::Id(to),
+                value,
+            },
+        ) => Some((to, *value)),
+        _ => None,
+    }
+}
+
 /// Says what a call does.
 pub fn describe(call: &RuntimeCall, coin: &CoinFormat, unit: Wh) -> String {
     use pallet_double_auction::Call;
@@ -325,7 +343,10 @@ mod tests {
             told(&replace(id, 8, 5)),
             "replace order standing-3 by 50Wh at 8 uCWC/10Wh"
         );
+        assert_eq!(transfer_in(&cancel(id)), None);
         let to = AccountId::new([0; 32]);
+        let sent = transfer(to.clone(), 2_500_000);
+        assert_eq!(transfer_in(&sent), Some((&to, 2_500_000)));
         assert!(told(&transfer(to, 2_500_000)).starts_with("send 2.5 CWC to 5C4hrf"));
         let remark = RuntimeCall::System(frame_system::Call::remark { remark: Vec::new() });
         assert_eq!(told(&remark), "System.remark");

@@ -6,7 +6,7 @@
 //! ## Terms
 //! - balance: what a member was allocated in a step less what it consumed, before any trade.
 //! - value: what a unit is worth to a member without the market: the outer grid's buy tariff to who lacks it, its
-//!   feed-in tariff to who has it left.
+//!   feed-in tariff to who has it left. In coins, by the treasury's rates.
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
@@ -119,7 +119,49 @@ impl Forecast {
     }
 }
 
-/// What is publicly known about prices, each for a trading unit.
+/// So much money for so many coins, each in its smallest unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So much money.
+    pub money: u128,
+    /// For so many coins.
+    pub coins: u128,
+}
+
+impl Rate {
+    /// Returns what money is in coins, rounded down; `None` when coins are worth nothing, or there are too many.
+    fn coins_below(self, money: u128) -> Option<Price> {
+        money.checked_mul(self.coins)?.checked_div(self.money)
+    }
+
+    /// Returns what money is in coins, rounded up; `None` when coins are worth nothing, or there are too many.
+    fn coins_above(self, money: u128) -> Option<Price> {
+        let product = money.checked_mul(self.coins)?;
+        let rest = product.checked_rem(self.money)?;
+        product
+            .checked_div(self.money)?
+            .checked_add(u128::from(rest > 0))
+    }
+}
+
+/// What coins are worth in money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// What the treasury gives for coins: what those are worth that a seller receives.
+    pub buy: Rate,
+    /// What the treasury takes for coins: what those cost that a buyer pays.
+    pub sell: Rate,
+}
+
+impl Rates {
+    /// The smallest coin for the smallest unit of money: where the treasury posts no rates.
+    pub const ONE_TO_ONE: Self = Self {
+        buy: Rate { money: 1, coins: 1 },
+        sell: Rate { money: 1, coins: 1 },
+    };
+}
+
+/// What is publicly known about prices, each in coins for a trading unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prices {
     /// What a unit costs from the outer grid.
@@ -131,6 +173,26 @@ pub struct Prices {
 }
 
 impl Prices {
+    /// Takes the outer grid's tariffs, which are in money, at the treasury's rates.
+    ///
+    /// A buyer's coins count at what they cost and a seller's at what they bring, each rounded to the disadvantage of
+    /// the trade: so what is no worse than these prices in coins is none in money, whichever way the coins came or go.
+    /// Returns `None` when no limit in coins can be worth the tariffs.
+    pub fn in_coins(
+        buy_money: u128,
+        feed_in_money: u128,
+        rates: Rates,
+        last: Option<Price>,
+    ) -> Option<Self> {
+        let buy = rates.sell.coins_below(buy_money)?;
+        let feed_in = rates.buy.coins_above(feed_in_money)?;
+        (feed_in <= LIMIT_MAX).then(|| Self {
+            buy: buy.min(LIMIT_MAX),
+            feed_in,
+            last,
+        })
+    }
+
     /// Returns what a unit is worth to this side without the market.
     pub fn value(&self, side: Side) -> Price {
         match side {
@@ -390,6 +452,40 @@ mod tests {
     }
 
     #[test]
+    fn tariffs_are_taken_at_the_treasurys_rates() {
+        let prices = |rates| {
+            let prices = Prices::in_coins(9, 2, rates, None)?;
+            Some((prices.buy, prices.feed_in))
+        };
+        assert_eq!(prices(Rates::ONE_TO_ONE), Some((9, 2)));
+        let rate = |money, coins| Rate { money, coins };
+        // A coin costs 4 and brings 3: two coins are 8, three would be 12; a coin brings more than the 2 of the grid.
+        let dear = Rates {
+            buy: rate(3, 1),
+            sell: rate(4, 1),
+        };
+        assert_eq!(prices(dear), Some((2, 1)));
+        // Coins that cost more than the energy buy none of it.
+        let dearer = Rates {
+            buy: rate(10, 1),
+            sell: rate(10, 1),
+        };
+        assert_eq!(prices(dearer), Some((0, 1)));
+        let cheap = Rates {
+            buy: rate(1, 1_000),
+            sell: rate(1, 100),
+        };
+        assert_eq!(prices(cheap), Some((900, 2_000)));
+        for worthless in [rate(0, 1), rate(1, u128::MAX)] {
+            let rates = Rates {
+                buy: worthless,
+                ..cheap
+            };
+            assert_eq!(prices(rates), None, "{worthless:?}");
+        }
+    }
+
+    #[test]
     fn who_would_pay_nothing_offers_nothing() {
         let free = Prices {
             buy: 0,
@@ -447,6 +543,29 @@ mod tests {
                 }
                 let energy = u128::from(quote.units) * u128::from(unit);
                 prop_assert!(energy <= balance_wh.unsigned_abs());
+            }
+        }
+
+        /// Whatever the rates, nobody pays coins that cost more than the outer grid's energy, nor takes coins that bring less
+        /// than what it feeds in.
+        #[test]
+        fn no_limit_is_worse_than_the_outer_grid_in_money(
+            buy in any::<u64>(), feed_in in any::<u64>(), last in proptest::option::of(any::<u128>()), part in any::<u16>(),
+            given in (any::<u32>(), 1..u32::MAX), taken in (any::<u32>(), 1..u32::MAX),
+        ) {
+            let rate = |(money, coins): (u32, u32)| Rate { money: money.into(), coins: coins.into() };
+            let rates = Rates { buy: rate(given), sell: rate(taken) };
+            let (buy, feed_in) = (u128::from(buy), u128::from(feed_in));
+            if let Some(prices) = Prices::in_coins(buy, feed_in, rates, last) {
+                let strategies =
+                    [Strategy::Truthful, Strategy::Midpoint, Strategy::Shading(Bps(part)), Strategy::LastPrice];
+                for strategy in strategies {
+                    let paid = strategy.limit(Side::Buy, &prices);
+                    prop_assert!(paid * rates.sell.money <= buy * rates.sell.coins);
+                    let received = strategy.limit(Side::Sell, &prices);
+                    prop_assert!(received <= LIMIT_MAX);
+                    prop_assert!(received * rates.buy.money >= feed_in * rates.buy.coins);
+                }
             }
         }
 

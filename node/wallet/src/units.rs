@@ -28,6 +28,11 @@ pub enum UnitsError {
         "{0:?} is no number: write digits with a point, like 1.5, and no sign, exponent or separator"
     )]
     NoNumber(String),
+    /// It has a comma.
+    #[error(
+        "{0:?} has a comma: write a point before the decimals, like 1.5, and nothing between thousands"
+    )]
+    Comma(String),
     /// The unit behind the number is not known.
     #[error("{text:?} has no unit that is known here: write {known}")]
     Unit {
@@ -133,7 +138,13 @@ fn split(text: &str) -> Result<(Decimal, &str), UnitsError> {
         .unwrap_or(trimmed.len());
     let (number, word) = trimmed.split_at(end);
     let number = Decimal::parse(number).ok_or_else(no_number)?;
-    Ok((number, word.trim()))
+    let word = word.trim();
+    match word.chars().next() {
+        Some(',') => Err(UnitsError::Comma(brief(text))),
+        // More of the number, as in 1 500 or 1_500.
+        Some(letter) if !letter.is_alphabetic() && letter != '/' => Err(no_number()),
+        _ => Ok((number, word)),
+    }
 }
 
 /// Shortens a text for an error message.
@@ -396,6 +407,32 @@ impl CoinFormat {
         format!("{} {symbol}", self.plain(amount))
     }
 
+    /// Writes what one of `count` costs when all of them cost `total`: to a tenth of the smallest coin, rounded down;
+    /// `None` when there is none.
+    pub fn show_mean(&self, total: Coin, count: u64) -> Option<String> {
+        let count = u128::from(count);
+        let whole = total.checked_div(count)?;
+        let tenth = total.checked_rem(count)?.saturating_mul(10) / count;
+        if tenth == 0 {
+            return Some(self.show(whole));
+        }
+        let symbol = &self.symbol;
+        if self.decimals == MICRO_DECIMALS && whole < MICRO_SHOWN_MAX {
+            return Some(format!("{whole}.{tenth} u{symbol}"));
+        }
+        let finer = Self {
+            symbol: symbol.clone(),
+            decimals: self.decimals.saturating_add(1),
+        };
+        let tenths = whole
+            .checked_mul(10)
+            .and_then(|tenths| tenths.checked_add(tenth));
+        Some(tenths.map_or_else(
+            || self.show(whole),
+            |tenths| format!("{} {symbol}", finer.plain(tenths)),
+        ))
+    }
+
     /// Writes an amount, which may be negative, so that it can be read again but for its sign.
     pub fn show_signed(&self, is_negative: bool, amount: Coin) -> String {
         let sign = if is_negative && amount > 0 { "-" } else { "" };
@@ -571,12 +608,38 @@ mod tests {
     #[test]
     fn what_is_no_number_is_refused() {
         for text in [
-            "", "kWh", "-1kWh", "+1kWh", "1,5kWh", ".5kWh", "1.kWh", "1.2.3kWh", "1e3Wh", "0x1Wh",
-            "∞kWh",
+            "", "kWh", "-1kWh", "+1kWh", ".5kWh", "1.kWh", "1.2.3kWh", "1e3Wh", "0x1Wh", "∞kWh",
         ] {
             let error = parse_energy(text);
             assert!(error.is_err(), "{text} gave {error:?}");
         }
+        for text in ["1 500Wh", "1_500Wh", "1'500Wh"] {
+            let said = said(parse_energy(text));
+            assert!(said.contains("no number"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_comma_is_named() {
+        for text in ["1,5kWh", "1,500 Wh"] {
+            let said = said(parse_energy(text));
+            assert!(said.contains("comma") && said.contains("point"), "{said}");
+        }
+        assert!(said(coin().parse("7,25 CWC")).contains("comma"));
+        assert!(said(price("0,0007/kWh")).contains("comma"));
+    }
+
+    #[test]
+    fn a_mean_is_exact_to_a_tenth_of_the_smallest_coin() {
+        let mean = |total, count| coin().show_mean(total, count);
+        assert_eq!(mean(330, 63).as_deref(), Some("5.2 uCWC"));
+        assert_eq!(mean(18, 6).as_deref(), Some("3 uCWC"));
+        assert_eq!(mean(1, 100).as_deref(), Some("0 CWC"));
+        assert_eq!(mean(123_457, 10).as_deref(), Some("0.0123457 CWC"));
+        assert_eq!(mean(Coin::MAX, 1), Some(coin().show(Coin::MAX)));
+        assert_eq!(mean(5, 0), None);
+        let euro = CoinFormat::new("EUR", 2).unwrap();
+        assert_eq!(euro.show_mean(11, 2).as_deref(), Some("0.055 EUR"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use pallet_double_auction::{Call, Cap, Error, Event, OrderId, OrderTerms, When};
 use serde_json::{Value, json};
 use sp_io::TestExternalities;
 use sp_runtime::DispatchError;
-use tokio::runtime::Runtime as Threads;
+use tokio::{runtime::Runtime as Threads, sync::Semaphore};
 
 /// The command line, as the binary has it.
 #[derive(Debug, Parser)]
@@ -67,6 +67,8 @@ struct Said {
     chain_type: &'static str,
     fate: Fate,
     submitted: Mutex<Vec<String>>,
+    /// The clearing and the fill of step 9, which wait until somebody has asked for the orders of it.
+    news: Semaphore,
 }
 
 /// A node that says what it is told to.
@@ -157,6 +159,7 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
         json!(format!("0x{}", hex::encode(records.encode())))
     });
     tell_trades(&mut module);
+    tell_news(&mut module);
     module
         .register_subscription(
             "author_submitAndWatchExtrinsic",
@@ -178,25 +181,43 @@ const ENDLESS_STEP: u32 = 2;
 /// What the node knows of Alice's trades: in step 5 she bought, on two pages; in step 4 she sold, and in step 12, which is to
 /// come, her order matched already.
 fn tell_trades(module: &mut RpcModule<Arc<Said>>) {
-    let mut tell = |name: &'static str, answer: fn(&[Value]) -> Value| {
+    let mut tell = |name: &'static str, answer: fn(&[Value], &Said) -> Value| {
         module
-            .register_method(name, move |params, _, _| {
+            .register_method(name, move |params, said, _| {
                 let params: Vec<Value> = params.parse()?;
                 assert_eq!(params.last(), Some(&json!(block())), "{name}");
-                ok(answer(&params))
+                ok(answer(&params, said))
             })
             .unwrap();
     };
-    tell("market_orders", |_| {
-        let order = |id: &str, step: u32| {
-            json!({
-                "id": id, "step": step, "side": "sell", "limit": "3", "units": 9, "cap": "quantity", "status": "open",
-                "offered": 9, "traded": 0, "coins": "0",
-            })
+    tell("market_orders", |params, said| {
+        let past = match params[1] == json!(1) {
+            false => json!([]),
+            true => {
+                said.news.add_permits(2);
+                json!([order("9-0", "buy", "cleared")])
+            }
         };
-        json!({"open": [order("11-1", 11), order("12-4", 12)], "standing": [], "held": "0", "past": [], "months": []})
+        let open = [
+            order("11-1", "sell", "open"),
+            order("12-4", "sell", "open"),
+            order("12-9", "buy", "withdrawn"),
+        ];
+        json!({"open": open, "standing": [], "held": "90", "past": past, "months": []})
     });
-    tell("energy_member", |params| {
+    tell("market_history", |params, _| match params[0] == json!(9) {
+        true => json!([clearing()]),
+        false => json!([]),
+    });
+    tell("energy_member", |params, _| {
+        if params[2] == json!(0) {
+            let is_registered =
+                [alice(), member("//Bob")].contains(&params[0].as_str().unwrap().to_owned());
+            return json!({
+                "account": params[0], "role": is_registered.then_some("member"), "coins": "7000001", "votingTokens": "0",
+                "votingDebt": "0", "entries": [], "next": null,
+            });
+        }
         let entry = |step: u32, bought: u32, sold: u32| json!({"step": step, "shared": 500, "rest": 0, "bought": bought, "sold": sold, "consumption": null});
         let (before, count) = (params[1].as_u64().unwrap(), params[2].as_u64().unwrap());
         let entries = [
@@ -211,7 +232,7 @@ fn tell_trades(module: &mut RpcModule<Arc<Said>>) {
         });
         json!({"entries": asked.collect::<Vec<_>>(), "next": null})
     });
-    tell("market_clearing", |params| {
+    tell("market_clearing", |params, _| {
         let (step, start) = (params[0].as_u64().unwrap(), params[1].as_u64().unwrap());
         let (items, next) = match (step, start) {
             (5, 0) => (vec![trade(&alice(), "5Ben", 10)], json!(10_000)),
@@ -227,14 +248,14 @@ fn tell_trades(module: &mut RpcModule<Arc<Said>>) {
             "trades": {"items": items, "next": next, "total": 3},
         })
     });
-    tell("market_matched", |params| {
+    tell("market_matched", |params, _| {
         let trades = match params[0].as_u64().unwrap() {
             12 => vec![trade("5Ben", &alice(), 1)],
             _ => Vec::new(),
         };
         json!({"step": params[0], "orders": [], "trades": trades, "next": null})
     });
-    tell("energy_trace", |_| {
+    tell("energy_trace", |_, _| {
         json!({
             "from": [{"meter": 0, "energy": 500}], "boughtFrom": [{"meter": 3, "energy": 110}], "boughtFromOuterGrid": 10,
             "proof": {"nodes": []},
@@ -242,8 +263,76 @@ fn tell_trades(module: &mut RpcModule<Arc<Said>>) {
     });
 }
 
+/// An order of 9 units at 3.
+fn order(id: &str, side: &str, status: &str) -> Value {
+    let (step, _) = id.split_once('-').unwrap();
+    let step: u32 = step.parse().unwrap();
+    json!({
+        "id": id, "step": step, "side": side, "limit": "3", "units": 9, "cap": "quantity", "status": status, "offered": 9,
+        "traded": 0, "coins": "0",
+    })
+}
+
+/// The market of step 9.
+fn clearing() -> Value {
+    json!({
+        "step": 9, "state": "cleared", "mechanism": {"name": "continuous"}, "k": 12, "price": null,
+        "range": {"low": "3", "high": "3"}, "volumeUnits": 63, "turnover": "330", "orders": 5, "trades": 3,
+    })
+}
+
+/// What steps bring is told by several ways: that they closed at once, all else of step 9 when somebody asked for it.
+fn tell_news(module: &mut RpcModule<Arc<Said>>) {
+    module
+        .register_subscription(
+            "energy_subscribeSteps",
+            "energy_step",
+            "energy_unsubscribeSteps",
+            |_, pending, _, _| async move {
+                let sink = pending.accept().await?;
+                for step in [8, 9, 10] {
+                    let closed = json!({"step": step, "block": block(), "late": false});
+                    sink.send(serde_json::value::to_raw_value(&closed)?).await?;
+                }
+                sink.closed().await;
+                Ok(())
+            },
+        )
+        .unwrap();
+    let mut tell_later = |[ask, tell, end]: [&'static str; 3], news: fn() -> Value| {
+        let told = move |_, pending: PendingSubscriptionSink, said: Arc<Arc<Said>>, _| async move {
+            let sink = pending.accept().await?;
+            said.news.acquire().await?.forget();
+            sink.send(serde_json::value::to_raw_value(&news())?).await?;
+            sink.closed().await;
+            Ok(())
+        };
+        module.register_subscription(ask, tell, end, told).unwrap();
+    };
+    let clearings = [
+        "market_subscribeClearings",
+        "market_clearing",
+        "market_unsubscribeClearings",
+    ];
+    tell_later(clearings, clearing);
+    let fills = [
+        "market_subscribeFills",
+        "market_fill",
+        "market_unsubscribeFills",
+    ];
+    tell_later(
+        fills,
+        || json!({"step": 9, "state": "cleared", "orders": [order("9-0", "buy", "cleared")], "skipped": []}),
+    );
+}
+
 fn alice() -> String {
-    let pair = commonwatt_keystore::SecretUri::parse("//Alice").unwrap();
+    member("//Alice")
+}
+
+/// Returns the address of a development key.
+fn member(uri: &str) -> String {
+    let pair = commonwatt_keystore::SecretUri::parse(uri).unwrap();
     let pair = pair.to_pair(commonwatt_keystore::Scheme::Ed25519).unwrap();
     AccountId::new(pair.public()).to_string()
 }
@@ -282,6 +371,7 @@ fn node_that(spec_version: u32, chain_type: &'static str, fate: Fate) -> Node {
         chain_type,
         fate,
         submitted: Mutex::default(),
+        news: Semaphore::new(0),
     });
     let methods = methods(said.clone());
     let (address, handle): (SocketAddr, _) = threads.block_on(async {
@@ -410,12 +500,150 @@ fn a_refusal_of_the_node_is_passed_on() {
     let refusal = ErrorObjectOwned::owned(
         1010,
         "Invalid Transaction",
-        Some("DoubleAuction.NotEnoughCoins: too few free coins. 999 are free.\u{1b}[2J"),
+        Some("DoubleAuction.WrongUnit: another unit. The unit is 999 Wh.\u{1b}[2J"),
     );
     let node = node(Fate::Refused(refusal));
     let said = node.alice(&BID).unwrap_err();
     assert!(
-        said.contains("999 are free") && !said.contains('\u{1b}'),
+        said.contains("unit is 999 Wh") && !said.contains('\u{1b}'),
+        "{said}"
+    );
+}
+
+#[test]
+fn coins_that_an_order_lacks_are_counted_as_people_do() {
+    let refusal = ErrorObjectOwned::owned(
+        1010,
+        "Invalid Transaction",
+        Some("DoubleAuction.NotEnoughCoins: too few free coins. 7000000 are free."),
+    );
+    let in_block = RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
+        dispatch_error: DispatchError::from(Error::<Runtime>::NotEnoughCoins),
+        dispatch_info: Default::default(),
+    });
+    for fate in [Fate::Refused(refusal), Fate::Events(vec![in_block])] {
+        let bid = ["bid", "1.5kWh", "--limit", "0.1", "--step", "12"];
+        let said = node(fate).alice(&bid).unwrap_err();
+        assert!(
+            said.contains("puts 15 CWC on hold") && said.contains("7 CWC are free"),
+            "{said}"
+        );
+        assert!(
+            said.contains("90 uCWC on hold") && said.contains("DoubleAuction.NotEnoughCoins"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn coins_are_sent_to_whom_can_use_them_unless_it_is_said_otherwise() {
+    let node = node(Fate::Events(Vec::new()));
+    let (bob, nobody) = (member("//Bob"), member("//Nobody"));
+    node.alice(&["transfer", &bob, "7"]).unwrap();
+    let said = node.alice(&["transfer", &nobody, "7"]).unwrap_err();
+    assert!(
+        said.contains("not registered") && said.contains("--unregistered"),
+        "{said}"
+    );
+    assert_eq!(node.submitted().len(), 1);
+    node.alice(&["transfer", &nobody, "7", "--unregistered"])
+        .unwrap();
+    assert_eq!(node.submitted().len(), 2);
+    // The same for what was signed elsewhere.
+    let signed = node.submitted()[1].to_hex();
+    let said = wallet(&["submit", &signed, "--url", &node.url]).unwrap_err();
+    assert!(said.contains("not registered"), "{said}");
+    wallet(&["submit", &signed, "--unregistered", "--url", &node.url]).unwrap();
+    assert_eq!(node.submitted().len(), 3);
+}
+
+#[test]
+fn no_more_coins_are_sent_than_are_free() {
+    let node = node(Fate::Events(Vec::new()));
+    let said = node
+        .alice(&["transfer", &member("//Bob"), "7.000001"])
+        .unwrap_err();
+    assert!(
+        said.contains("send 7 CWC at most") && said.contains("7.000001 CWC were to be sent"),
+        "{said}"
+    );
+    assert!(node.submitted().is_empty());
+}
+
+#[test]
+fn a_mistyped_address_is_called_one() {
+    let node = node(Fate::Events(Vec::new()));
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let address = member("//Bob");
+    let last = if address.ends_with('x') { "y" } else { "x" };
+    let mistyped = format!("{}{last}", &address[..address.len() - 1]);
+    for wrong in [mistyped.as_str(), &address[1..]] {
+        let said = node
+            .alice(&["transfer", wrong, "1", "--wallet", folder])
+            .unwrap_err();
+        assert!(said.contains("checksum") && said.contains(wrong), "{said}");
+    }
+    let said = node
+        .alice(&["transfer", "bob", "1", "--wallet", folder])
+        .unwrap_err();
+    assert!(said.contains("has no account \"bob\""), "{said}");
+}
+
+#[test]
+fn coins_that_a_cancelled_order_keeps_on_hold_are_told() {
+    let cancelled = |number| {
+        let id = OrderId {
+            step: Step(12),
+            number,
+        };
+        let who = AccountId::new([7; 32]);
+        let node = node(Fate::Events(vec![RuntimeEvent::DoubleAuction(
+            Event::OrderCancelled { who, id },
+        )]));
+        let name = format!("12-{number}");
+        node.alice(&["cancel", &name]).unwrap()
+    };
+    let said = cancelled(9);
+    assert!(
+        said.contains("order 12-9 is cancelled; ")
+            && said.contains("up to 27 uCWC stay on hold until step 12"),
+        "{said}"
+    );
+    // One that is gone from the book holds nothing.
+    assert!(!cancelled(5).contains("on hold"));
+}
+
+#[test]
+fn a_step_closes_after_all_it_brought() {
+    let node = node(Fate::Silence);
+    let said = node.alice(&["watch", "--steps", "2", "--json"]).unwrap();
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 5, "{said}");
+    assert_eq!(lines[0], json!({"closed": 8}));
+    let brought = &lines[1..3];
+    assert!(
+        brought.iter().any(|news| news["clearing"]["step"] == 9),
+        "{said}"
+    );
+    assert!(
+        brought.iter().any(|news| news["fill"]["step"] == 9),
+        "{said}"
+    );
+    // Of step 10 there is nothing to wait for.
+    assert_eq!(lines[3..], [json!({"closed": 9}), json!({"closed": 10})]);
+}
+
+#[test]
+fn what_was_paid_on_average_is_told_where_orders_match_as_they_arrive() {
+    let said = node(Fate::Silence)
+        .alice(&["watch", "--steps", "1"])
+        .unwrap();
+    assert!(
+        said.contains("step 9 cleared: 630 Wh traded at 5.2 uCWC on average for 10Wh"),
         "{said}"
     );
 }
@@ -609,7 +837,8 @@ fn a_chains_name_cannot_move_the_cursor() {
         "{said}"
     );
     assert!(
-        said.contains("takes 9 uCWC/10Wh, pays 2 uCWC/10Wh"),
+        said.contains("takes 9 and pays 2 smallest units of money for 10Wh"),
         "{said}"
     );
+    assert!(said.contains("posts no rates for coins"), "{said}");
 }

@@ -15,7 +15,8 @@
 //! - What is on hold for an account is the sum of its escrows in the books of the steps to come.
 //! - Energy and coins of a clearing move together or not at all, and none of either is made or lost.
 //! - Nobody sells more than `max(0, VGM − C)`, pays more than its limit, gets less than it, or trades with itself.
-//! - A stored clearing is proved by the orders stored with it: `commonwatt_clearing::verify` accepts it.
+//! - A stored clearing is proved by what is stored with it, as long as it is kept: `commonwatt_clearing::verify_book`
+//!   accepts it and no other.
 //! - The agreement that clears a step is known before the first order for it can be placed.
 //!
 //! ## Decisions (ADR 0016)
@@ -28,7 +29,8 @@
 //! - One order for each side and limit of a member and step: quantities are changed by replacing. A replaced order is new
 //!   to every rule of priority.
 //! - In `continuous` matches follow from the arrivals and withdrawals in the state, and are computed when somebody asks
-//!   and when the step is settled. A withdrawn order keeps its escrow until then, for what it may have matched.
+//!   and when the step is settled. A withdrawn order keeps its place and its escrow until then, for what it may have
+//!   matched; one that no order of the book would ever have met is gone at once.
 //! - A need without a reported consumption is nothing; an order capped by it does not trade then.
 //! - What McAfee's reduction leaves goes to the treasury's keyless account.
 //!
@@ -97,7 +99,8 @@ pub mod pallet {
         type Loyalty: Loyalty<Self::AccountId>;
         /// Who is told of sales that were not delivered.
         type Shortfalls: OnShortfall<Self::AccountId>;
-        /// The randomness beacon, for ties.
+        /// The randomness beacon, for ties. It must know the seeds of kept steps and of [`STEPS_AHEAD_MAX`] steps before,
+        /// when the earliest of their orders came.
         type Beacon: Beacon;
         /// Who may set the market's agreement.
         type TermsOrigin: EnsureOrigin<Self::RuntimeOrigin>;
@@ -114,7 +117,8 @@ pub mod pallet {
         /// Standing orders that a member may have.
         #[pallet::constant]
         type MaxStanding: Get<u32>;
-        /// The sum of both.
+        /// Orders of a member that one step keeps: those it may have, standing ones, and some that it cancelled after they
+        /// may have matched.
         #[pallet::constant]
         type MaxBooked: Get<u32>;
         /// Orders that a step may have.
@@ -377,12 +381,16 @@ pub mod pallet {
         /// Orders match as they arrive in this step, when nobody knows a need yet: leave the cap out.
         NeedUnknown,
         /// The account has too few free coins for `limit × units`, beside the one that keeps it alive: lower one of
-        /// them, or cancel another order.
+        /// them, or cancel another order. Where orders match as they arrive, one that may have matched keeps its coins
+        /// until its step, though it is cancelled.
         NotEnoughCoins,
         /// The member has an order of this side, limit and cap for this step already: replace that one.
         DuplicateOrder,
         /// The member has `MaxOrders` orders in this step: replace one of them.
         TooManyOrders,
+        /// The member cancelled or replaced so many orders of this step after they may have matched that no more are
+        /// kept: leave those that are open as they are, or choose another step.
+        TooManyChanges,
         /// The member has `MaxStanding` standing orders: replace one of them.
         TooManyStandingOrders,
         /// The book of this step is full: choose another step.

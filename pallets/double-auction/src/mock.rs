@@ -23,7 +23,7 @@ use frame_system::EnsureRoot;
 use sp_runtime::{BuildStorage, DispatchError, DispatchResult};
 
 use crate as pallet_double_auction;
-use crate::{Cap, OrderId, OrderTerms, When};
+use crate::{Cap, OrderId, OrderTerms, STEPS_AHEAD_MAX, When};
 
 pub type AccountId = u64;
 
@@ -68,7 +68,7 @@ parameter_types! {
     pub const EpochLength: u32 = EPOCH;
     pub const MaxOrders: u32 = 4;
     pub const MaxStanding: u32 = 3;
-    pub const MaxBooked: u32 = 7;
+    pub const MaxBooked: u32 = 10;
     pub const MaxOrdersPerStep: u32 = 40;
     pub const MaxTerms: u32 = 3;
     pub const ExpiredBooksPerBlock: u32 = 3;
@@ -106,6 +106,7 @@ struct World {
     shortfalls: Vec<(Step, AccountId, Wh, Wh)>,
     deregistered: BTreeSet<AccountId>,
     is_late: bool,
+    has_lost_seeds: bool,
     refuses_energy: bool,
 }
 
@@ -194,9 +195,13 @@ impl OnShortfall<AccountId> for Community {
     }
 }
 
+/// It keeps the seeds that kept steps need, and not one more.
 impl Beacon for Community {
     fn seed_of(height: Step) -> Option<Hash> {
-        Some(Hash::repeat_byte(
+        let now = Self::current_step();
+        let is_kept = height <= now && now.since(height) < RETENTION + STEPS_AHEAD_MAX;
+        let is_lost = WORLD.with_borrow(|world| world.has_lost_seeds);
+        (is_kept && !is_lost).then_some(Hash::repeat_byte(
             u8::try_from(height.0 % 251).expect("below 251"),
         ))
     }
@@ -217,6 +222,16 @@ pub fn set_loyalty(who: AccountId, loyalty: u32) {
 
 pub fn deregister(who: AccountId) {
     WORLD.with_borrow_mut(|world| world.deregistered.insert(who));
+}
+
+/// Registers somebody again who was deregistered.
+pub fn register(who: AccountId) {
+    WORLD.with_borrow_mut(|world| world.deregistered.remove(&who));
+}
+
+/// The beacon knows no seed any more.
+pub fn lose_seeds() {
+    WORLD.with_borrow_mut(|world| world.has_lost_seeds = true);
 }
 
 pub fn refuse_energy() {
@@ -281,6 +296,12 @@ pub fn finish_block() -> Vec<crate::Event<Test>> {
     Market::do_try_state().expect("the invariants hold");
     begin_block(number + 1);
     told
+}
+
+/// Goes on as if blocks without orders had come; for a market that had none so far.
+pub fn skip_blocks_until(number: u32) {
+    crate::OldestKept::<Test>::put(Step(number.saturating_sub(RETENTION)));
+    begin_block(number);
 }
 
 pub fn finish_blocks_until(number: u32) {

@@ -67,14 +67,16 @@ impl<T: Config> Draft<T> {
             Error::<T>::DuplicateOrder
         );
         if let Origin::Once(number) = &mut order.origin {
-            let once = self.book.orders.iter();
-            let once = once
-                .filter(|order| matches!(order.origin, Origin::Once(_)))
-                .count();
-            ensure!(
-                u32::try_from(once).is_ok_and(|once| once < T::MaxOrders::get()),
-                Error::<T>::TooManyOrders
-            );
+            let (mut open, mut kept) = (0u32, 0u32);
+            let orders = self.book.orders.iter();
+            for other in orders.filter(|other| matches!(other.origin, Origin::Once(_))) {
+                kept = kept.saturating_add(1);
+                open = open.saturating_add(u32::from(other.withdrawn.is_none()));
+            }
+            ensure!(open < T::MaxOrders::get(), Error::<T>::TooManyOrders);
+            // Standing orders have their room in any case.
+            let room = T::MaxBooked::get().saturating_sub(T::MaxStanding::get());
+            ensure!(kept < room, Error::<T>::TooManyChanges);
             *number = self.size.next;
             self.size.next = self.size.next.checked_add(1).ok_or(Error::<T>::BookFull)?;
         }
@@ -97,10 +99,11 @@ impl<T: Config> Draft<T> {
             .try_push(order)
             .map_err(|_| Error::<T>::TooManyOrders)?;
         self.size.orders = self.size.orders.saturating_add(1);
+        self.size.note(&order);
         Ok(order.origin.id(self.step))
     }
 
-    /// Takes an order back. Where orders match as they arrive it stays, marked, for what it matched until then.
+    /// Takes an order back. Where orders match as they arrive it stays, marked, for what it may have matched until then.
     fn withdraw(&mut self, origin: Origin, now: BlockNumber) -> Result<BookedOrder, DispatchError> {
         let position = self
             .book
@@ -114,8 +117,9 @@ impl<T: Config> Draft<T> {
             .get_mut(position)
             .ok_or(Error::<T>::UnknownOrder)?;
         let before = *order;
-        let may_have_matched =
-            before.arrival < now && Pallet::<T>::mechanism_at(self.step) == Mechanism::Continuous;
+        let may_have_matched = before.arrival < now
+            && self.size.may_have_matched(&before)
+            && Pallet::<T>::mechanism_at(self.step) == Mechanism::Continuous;
         if may_have_matched {
             order.withdrawn = Some(now);
         } else {
@@ -431,6 +435,7 @@ impl<T: Config> Pallet<T> {
                 skipped.push((OrderId::standing(standing.number), reason));
                 continue;
             }
+            size.note(&order);
             coins = coins.saturating_sub(escrow);
             book.escrow = book.escrow.saturating_add(escrow);
             size.orders = size.orders.saturating_add(1);

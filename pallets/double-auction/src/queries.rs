@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use commonwatt_clearing::{Clearing, History, Level, Mechanism, Side, compute_curves};
 use commonwatt_primitives::{
-    Coin, Month, Step, Wh,
+    BlockNumber, Coin, Month, Step, Wh,
     traits::{MarketClock, Sale, Sales},
 };
 use frame_support::traits::{Get, fungible::InspectHold};
@@ -27,15 +27,15 @@ pub const HISTORY_MAX: u32 = 3_360;
 
 /// A clearing with what it was made of, read back from the state.
 pub(crate) struct StoredClearing<T: Config> {
-    #[cfg_attr(not(any(test, feature = "try-runtime")), allow(dead_code))]
     pub members: Vec<Participant<T>>,
     pub sequence: Sequence<T::AccountId>,
     pub clearing: Clearing,
 }
 
-/// Orders in the sequence they arrived in, and what they matched, by position.
+/// Orders in the sequence they arrived in, the blocks in which they were cancelled, and what they matched, by position.
 pub type MatchedOrders<AccountId> = (
     Vec<commonwatt_clearing::Order<AccountId>>,
+    Vec<Option<BlockNumber>>,
     Vec<commonwatt_clearing::Trade>,
 );
 
@@ -107,11 +107,12 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Returns the clearing of a kept step with the orders that prove it; `None` when it is void, or not kept.
+    /// Returns the clearing of a kept step with the orders that prove it; `None` when it is void, or what it was made
+    /// of is not kept.
     pub(crate) fn stored_clearing(step: Step) -> Option<StoredClearing<T>> {
         let record = Self::recorded(step)?;
         let members = Self::participants(step);
-        let sequence = Self::sequence(step, record.mechanism, &members);
+        let sequence = Self::sequence(step, record.mechanism, &members)?;
         let withdrawals = match record.mechanism {
             Mechanism::Continuous => Self::play(&members, &sequence).ok()?.withdrawals,
             _ => Vec::new(),
@@ -149,22 +150,26 @@ impl<T: Config> Pallet<T> {
     pub fn clearing(step: Step) -> Option<ClearingInfo<T::AccountId>> {
         let outcome = Outcomes::<T>::get(step)?;
         let unit = Unit::<T>::get();
-        let Some(StoredClearing {
-            sequence, clearing, ..
-        }) = Self::stored_clearing(step)
-        else {
+        if let StepOutcome::Void(_) = outcome {
             return Some(ClearingInfo {
                 step,
                 unit,
                 outcome,
                 orders: Vec::new(),
+                withdrawn: Vec::new(),
+                for_sale: Vec::new(),
                 clearing: None,
                 demand: Vec::new(),
                 supply: Vec::new(),
                 unmatched_demand: 0,
                 unmatched_supply: 0,
             });
-        };
+        }
+        let StoredClearing {
+            members,
+            sequence,
+            clearing,
+        } = Self::stored_clearing(step)?;
         let curves = compute_curves(&sequence.orders, LEVELS_MAX);
         let levels = |levels: Vec<Level>| {
             let levels = levels.into_iter();
@@ -175,6 +180,10 @@ impl<T: Config> Pallet<T> {
             let of_side = sequence.orders.iter().filter(|order| order.side == side);
             of_side.map(|order| u64::from(order.units)).sum()
         };
+        let sells = |member: &Participant<T>| {
+            let mut orders = member.book.orders.iter();
+            orders.any(|order| order.side == Side::Sell && order.offered > 0)
+        };
         let traded = clearing.totals.volume;
         Some(ClearingInfo {
             step,
@@ -182,11 +191,27 @@ impl<T: Config> Pallet<T> {
             outcome,
             unmatched_demand: offered(Side::Buy).saturating_sub(traded),
             unmatched_supply: offered(Side::Sell).saturating_sub(traded),
+            withdrawn: Self::withdrawn_of(&members, &sequence),
+            for_sale: members
+                .iter()
+                .filter(|member| sells(member))
+                .map(|member| (member.who.clone(), member.book.for_sale))
+                .collect(),
             orders: sequence.orders,
             clearing: Some(clearing),
             demand: levels(curves.demand),
             supply: levels(curves.supply),
         })
+    }
+
+    fn withdrawn_of(
+        members: &[Participant<T>],
+        sequence: &Sequence<T::AccountId>,
+    ) -> Vec<Option<BlockNumber>> {
+        let positions = (0u32..).zip(&sequence.orders);
+        positions
+            .map(|(position, _)| Self::withdrawn_at(members, sequence, position))
+            .collect()
     }
 
     /// Returns what orders of a step to come have matched so far, where they match as they arrive: trades by the
@@ -202,10 +227,13 @@ impl<T: Config> Pallet<T> {
                 order.offered = offered;
             }
         }
-        let sequence = Self::sequence(step, Mechanism::Continuous, &members);
+        let Some(sequence) = Self::sequence(step, Mechanism::Continuous, &members) else {
+            return Default::default();
+        };
         let matches =
             Self::play(&members, &sequence).map_or_else(|_| Vec::new(), |played| played.matches);
-        (sequence.orders, matches)
+        let withdrawn = Self::withdrawn_of(&members, &sequence);
+        (sequence.orders, withdrawn, matches)
     }
 
     /// Returns a member's orders: the open ones, the standing ones, and those of the last `past` steps.
@@ -274,13 +302,13 @@ impl<T: Config> Pallet<T> {
 }
 
 impl<T: Config> Sales<T::AccountId> for Pallet<T> {
-    fn sales_of(step: Step) -> Vec<Sale<T::AccountId>> {
-        let Some(StoredClearing {
+    fn sales_of(step: Step) -> Option<Vec<Sale<T::AccountId>>> {
+        if Self::recorded(step).is_none() {
+            return Some(Vec::new());
+        }
+        let StoredClearing {
             sequence, clearing, ..
-        }) = Self::stored_clearing(step)
-        else {
-            return Vec::new();
-        };
+        } = Self::stored_clearing(step)?;
         let unit = Unit::<T>::get();
         let owner = |position: u32| {
             let order = usize::try_from(position)
@@ -291,7 +319,7 @@ impl<T: Config> Sales<T::AccountId> for Pallet<T> {
         clearing
             .trades
             .iter()
-            .filter_map(|trade| {
+            .map(|trade| {
                 Some(Sale {
                     seller: owner(trade.sell)?,
                     buyer: owner(trade.buy)?,

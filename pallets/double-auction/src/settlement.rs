@@ -8,13 +8,13 @@
 //!    hold are changed once.
 
 use alloc::{
-    collections::BTreeMap,
-    vec::{self, Vec},
+    collections::{BTreeMap, btree_map::Entry},
+    vec::Vec,
 };
 
 use commonwatt_clearing::{
-    Book, Clearing, Mechanism, Order, OrderError, Rest, Side, Trade, Withdrawal, clear,
-    compute_outcomes, settle as settle_book, sort_arrivals,
+    Clearing, Mechanism, Order, OrderError, Played, Rest, Side, clear, compute_outcomes, play,
+    settle as settle_book, sort_arrivals,
 };
 use commonwatt_primitives::{
     BlockNumber, Coin, Hash, Ppm, Step, Wh,
@@ -77,12 +77,6 @@ pub(crate) struct Sequence<AccountId> {
     pub places: Vec<Place>,
 }
 
-/// What happened to the book of a step in `continuous`.
-pub(crate) struct Played {
-    pub matches: Vec<Trade>,
-    pub withdrawals: Vec<Withdrawal>,
-}
-
 /// Coins that become free in a step, and whether their owner is a member still.
 type Freed<AccountId> = BTreeMap<AccountId, (Coin, bool)>;
 
@@ -134,7 +128,11 @@ impl<T: Config> Pallet<T> {
         let mechanism = Self::mechanism_at(step);
         let unit = Unit::<T>::get();
         Self::apply_caps(step, mechanism, unit, &result, members);
-        let sequence = Self::sequence(step, mechanism, members);
+        let Some(sequence) = Self::sequence(step, mechanism, members) else {
+            tracing::error!(target: LOG_TARGET, %step, "no seed of the beacon to break ties with");
+            Self::void(step, VoidReason::Fault, members);
+            return result;
+        };
         let cleared = Self::clear(mechanism, members, &sequence)
             .map_err(|error| {
                 tracing::error!(target: LOG_TARGET, %step, %error, "orders not cleared");
@@ -203,26 +201,31 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Returns the orders of a clearing in the sequence that its trades refer to, from what is stored: in a call by
-    /// member and place, in `continuous` by arrival.
+    /// member and place, in `continuous` by arrival. `None` when the seeds that break ties are no longer kept: any other
+    /// seed would name other parties.
     pub(crate) fn sequence(
         step: Step,
         mechanism: Mechanism,
         members: &[Participant<T>],
-    ) -> Sequence<T::AccountId> {
+    ) -> Option<Sequence<T::AccountId>> {
         let is_continuous = mechanism == Mechanism::Continuous;
         let before = step.saturating_sub(1);
         let mut seeds = BTreeMap::<BlockNumber, Hash>::new();
         let mut tie_break = |who: &T::AccountId, block: BlockNumber| {
-            let seed = *seeds
-                .entry(block)
-                .or_insert_with(|| T::Beacon::seed_of(Step(block)).unwrap_or_default());
-            BlakeTwo256::hash_of(&(TIE_DOMAIN, seed, who))
+            let seed = match seeds.entry(block) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(asked) => *asked.insert(T::Beacon::seed_of(Step(block))?),
+            };
+            Some(BlakeTwo256::hash_of(&(TIE_DOMAIN, seed, who)))
         };
         let mut orders = Vec::new();
         let mut places = Vec::new();
         for (member, Participant { who, book }) in members.iter().enumerate() {
             // One hash serves all of a member's orders, but where orders arrive one after the other.
-            let in_call = (!is_continuous).then(|| tie_break(who, before.0));
+            let in_call = match is_continuous {
+                true => None,
+                false => Some(tie_break(who, before.0)?),
+            };
             for (order, booked) in book.orders.iter().enumerate() {
                 if booked.offered == 0 {
                     continue;
@@ -240,7 +243,10 @@ impl<T: Config> Pallet<T> {
                     units: booked.offered,
                     loyalty: book.loyalty,
                     arrival,
-                    tie_break: in_call.unwrap_or_else(|| tie_break(who, arrival)),
+                    tie_break: match in_call {
+                        Some(tie) => tie,
+                        None => tie_break(who, arrival)?,
+                    },
                 });
                 places.push(Place { member, order });
             }
@@ -254,7 +260,7 @@ impl<T: Config> Pallet<T> {
                 .filter_map(|order| by_id.get(&order.id).copied())
                 .collect();
         }
-        Sequence { orders, places }
+        Some(Sequence { orders, places })
     }
 
     fn clear(
@@ -269,56 +275,36 @@ impl<T: Config> Pallet<T> {
             matches,
             withdrawals,
         } = Self::play(members, sequence)?;
-        let for_sale: BTreeMap<&T::AccountId, u64> = members
-            .iter()
-            .map(|member| (&member.who, member.book.for_sale))
-            .collect();
         settle_book(&sequence.orders, &matches, withdrawals, |who| {
-            for_sale.get(who).copied().unwrap_or_default()
+            Self::for_sale(members, who)
         })
     }
 
-    /// Plays a step's arrivals and withdrawals through the book of `continuous`: in each block what was withdrawn goes
-    /// first, then what arrived is matched.
+    /// Returns what one of the members, who are by account, had for sale, in units.
+    pub(crate) fn for_sale(members: &[Participant<T>], who: &T::AccountId) -> u64 {
+        let place = members.binary_search_by(|member| member.who.cmp(who));
+        let member = place.ok().and_then(|place| members.get(place));
+        member.map_or(0, |member| member.book.for_sale)
+    }
+
+    /// Plays a step's arrivals and withdrawals through the book of `continuous`.
     pub(crate) fn play(
         members: &[Participant<T>],
         sequence: &Sequence<T::AccountId>,
     ) -> Result<Played, OrderError> {
-        let withdrawn = sequence
-            .places
-            .iter()
-            .zip(0u32..)
-            .filter_map(|(place, at)| {
-                let block = Self::booked(members, *place)?.withdrawn?;
-                Some((block, at))
-            });
-        let mut withdrawn: Vec<(BlockNumber, u32)> = withdrawn.collect();
-        withdrawn.sort_unstable();
-        let mut withdrawn: core::iter::Peekable<vec::IntoIter<_>> =
-            withdrawn.into_iter().peekable();
-        let mut book = Book::default();
-        let mut matches = Vec::new();
-        let mut withdrawals = Vec::new();
-        let mut withdraw = |book: &mut Book<T::AccountId>, position: u32| {
-            let order = usize::try_from(position)
-                .ok()
-                .and_then(|at| sequence.orders.get(at));
-            withdrawals.extend(order.and_then(|order| book.withdraw(position, order)));
-        };
-        for order in &sequence.orders {
-            while let Some((_, position)) = withdrawn.next_if(|(block, _)| *block <= order.arrival)
-            {
-                withdraw(&mut book, position);
-            }
-            matches.extend(book.submit(order)?);
-        }
-        for (_, position) in withdrawn {
-            withdraw(&mut book, position);
-        }
-        Ok(Played {
-            matches,
-            withdrawals,
+        play(&sequence.orders, |position| {
+            Self::withdrawn_at(members, sequence, position)
         })
+    }
+
+    /// Returns the block in which an order of a sequence was cancelled, if it was.
+    pub(crate) fn withdrawn_at(
+        members: &[Participant<T>],
+        sequence: &Sequence<T::AccountId>,
+        position: u32,
+    ) -> Option<BlockNumber> {
+        let at = usize::try_from(position).ok()?;
+        Self::booked(members, *sequence.places.get(at)?)?.withdrawn
     }
 
     fn booked(members: &[Participant<T>], place: Place) -> Option<&BookedOrder> {

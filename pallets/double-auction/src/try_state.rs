@@ -1,7 +1,7 @@
 //! The invariants of the pallet, checked after every block of the tests.
 
 use alloc::collections::BTreeMap;
-use commonwatt_clearing::{Mechanism, Side, verify};
+use commonwatt_clearing::{Mechanism, Side, verify_book};
 use commonwatt_primitives::{Coin, Step, traits::MarketClock};
 use frame_support::{ensure, traits::fungible::InspectHold};
 use sp_runtime::TryRuntimeError;
@@ -61,6 +61,9 @@ impl<T: Config> Pallet<T> {
             *sum = sum.checked_add(escrow).ok_or("the escrows do not fit")?;
             let size = sizes.entry(step).or_default();
             size.members += 1;
+            for order in &book.orders {
+                size.note(order);
+            }
             size.orders = size
                 .orders
                 .checked_add(u32::try_from(book.orders.len()).map_err(|_| "too many orders")?)
@@ -73,6 +76,13 @@ impl<T: Config> Pallet<T> {
                 (size.orders, size.members) == (counted.orders, counted.members),
                 "a book's size is not that of its orders"
             );
+            let mut all = size;
+            all.highest_bid = size.highest_bid.max(counted.highest_bid);
+            all.lowest_ask = match (size.lowest_ask, counted.lowest_ask) {
+                (Some(noted), Some(found)) => Some(noted.min(found)),
+                (noted, found) => noted.or(found),
+            };
+            ensure!(all == size, "an order's limit was not noted");
         }
         ensure!(sizes.is_empty(), "a book's size is missing");
         for who in frame_system::Account::<T>::iter_keys() {
@@ -104,8 +114,13 @@ impl<T: Config> Pallet<T> {
             sequence,
             clearing,
         } = Self::stored_clearing(step).ok_or("a clearing cannot be read back")?;
-        verify(&sequence.orders, &clearing)
-            .map_err(|_| "a clearing is not proved by its orders")?;
+        verify_book(
+            &sequence.orders,
+            &clearing,
+            |position| Self::withdrawn_at(&members, &sequence, position),
+            |who| Self::for_sale(&members, who),
+        )
+        .map_err(|_| "a clearing is not proved by what is stored with it")?;
         let mut fills = BTreeMap::<usize, (u32, Coin)>::new();
         for trade in &clearing.trades {
             for (position, coins) in [

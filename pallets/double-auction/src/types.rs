@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use commonwatt_clearing::{Breakeven, CancelledUnits, Mechanism, Quote, Side, Totals, Trade};
+use commonwatt_clearing::{
+    Breakeven, CancelledUnits, Mechanism, ProofError, Quote, Side, Totals, Trade, verify_book,
+};
 use commonwatt_primitives::{BlockNumber, Bps, Coin, Hash, Month, Ppm, Price, Step, Wh};
 use frame_support::{
     BoundedVec, CloneNoBound, DebugNoBound, DefaultNoBound, EqNoBound, PartialEqNoBound,
@@ -368,7 +370,7 @@ impl StandingOrder {
     }
 }
 
-/// How large the book of a step is.
+/// How large the book of a step is, and between which limits.
 #[derive(
     Clone,
     Copy,
@@ -389,6 +391,32 @@ pub struct BookSize {
     pub orders: u32,
     /// Members with orders in it.
     pub members: u32,
+    /// The highest limit that an order to buy came with, whether or not it is still there.
+    pub highest_bid: Option<Price>,
+    /// The lowest limit that an order to sell came with, whether or not it is still there.
+    pub lowest_ask: Option<Price>,
+}
+
+impl BookSize {
+    /// Remembers the limit of an order that comes into the book.
+    pub(crate) fn note(&mut self, order: &BookedOrder) {
+        let limit = order.limit;
+        match order.side {
+            Side::Buy => self.highest_bid = self.highest_bid.max(Some(limit)),
+            Side::Sell => {
+                self.lowest_ask = Some(self.lowest_ask.map_or(limit, |ask| ask.min(limit)));
+            }
+        }
+    }
+
+    /// Returns whether any order that ever came into the book would have met this one. If none would, taking it out
+    /// leaves no trace, though orders match as they arrive.
+    pub(crate) fn may_have_matched(&self, order: &BookedOrder) -> bool {
+        match order.side {
+            Side::Buy => self.lowest_ask.is_some_and(|ask| ask <= order.limit),
+            Side::Sell => self.highest_bid.is_some_and(|bid| bid >= order.limit),
+        }
+    }
 }
 
 /// The market's agreement: how prices are found, from a step on.
@@ -603,7 +631,7 @@ pub enum SkipReason {
 pub enum OrderStatus {
     /// It waits for its step.
     Open,
-    /// It was cancelled; what it was matched with until then still counts.
+    /// It was cancelled; what it was matched with until then counts, and holds its coins until its step.
     Withdrawn,
     /// Its step was cleared.
     Cleared,
@@ -632,6 +660,8 @@ pub struct OrderInfo<AccountId> {
     pub arrival: BlockNumber,
     /// Where it is.
     pub status: OrderStatus,
+    /// The block in which it was cancelled, if it was and is still there.
+    pub withdrawn: Option<BlockNumber>,
     /// How many units took part in the clearing.
     pub offered: u32,
     /// How many were traded.
@@ -648,10 +678,10 @@ impl<AccountId: Clone> OrderInfo<AccountId> {
         owner: &AccountId,
         order: &BookedOrder,
     ) -> Self {
-        let status = match (outcome, order.withdrawn) {
-            (Some(StepOutcome::Void(_)), _) => OrderStatus::Expired,
-            (Some(StepOutcome::Cleared(_)), _) => OrderStatus::Cleared,
-            (None, Some(_)) => OrderStatus::Withdrawn,
+        let status = match (order.withdrawn, outcome) {
+            (Some(_), _) => OrderStatus::Withdrawn,
+            (None, Some(StepOutcome::Void(_))) => OrderStatus::Expired,
+            (None, Some(StepOutcome::Cleared(_))) => OrderStatus::Cleared,
             (None, None) => OrderStatus::Open,
         };
         Self {
@@ -664,6 +694,7 @@ impl<AccountId: Clone> OrderInfo<AccountId> {
             cap: order.cap,
             arrival: order.arrival,
             status,
+            withdrawn: order.withdrawn,
             offered: order.offered,
             traded: order.traded,
             coins: order.coins,
@@ -706,7 +737,11 @@ pub struct ClearingInfo<AccountId> {
     pub outcome: StepOutcome,
     /// The orders that were cleared, at the positions that trades name.
     pub orders: Vec<commonwatt_clearing::Order<AccountId>>,
-    /// The clearing, which the orders prove; `None` when the step is void.
+    /// The blocks in which they were cancelled, by position (`continuous`).
+    pub withdrawn: Vec<Option<BlockNumber>>,
+    /// What those who offered energy had for sale, in units, by account.
+    pub for_sale: Vec<(AccountId, u64)>,
+    /// The clearing, which all this proves; `None` when the step is void.
     pub clearing: Option<commonwatt_clearing::Clearing>,
     /// What would have been bought, by falling price.
     pub demand: Vec<CurveLevel>,
@@ -716,6 +751,39 @@ pub struct ClearingInfo<AccountId> {
     pub unmatched_demand: u64,
     /// Units that took part in orders to sell and were not sold.
     pub unmatched_supply: u64,
+}
+
+impl<AccountId: Clone + Ord> ClearingInfo<AccountId> {
+    /// Checks that the clearing is the one that follows from what stands beside it; a void step has none to check.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(&self) -> Result<(), ProofError> {
+        let Some(clearing) = &self.clearing else {
+            return Ok(());
+        };
+        verify_book(
+            &self.orders,
+            clearing,
+            |position| self.withdrawn_at(position),
+            |who| self.for_sale(who),
+        )
+    }
+
+    /// Returns the block in which the order at a position was cancelled, if it was.
+    pub fn withdrawn_at(&self, position: u32) -> Option<BlockNumber> {
+        let at = usize::try_from(position).ok()?;
+        self.withdrawn.get(at).copied().flatten()
+    }
+
+    /// Returns how many units somebody had for sale; none who offered nothing.
+    pub fn for_sale(&self, who: &AccountId) -> u64 {
+        let place = self
+            .for_sale
+            .binary_search_by(|(seller, _)| seller.cmp(who));
+        let entry = place.ok().and_then(|place| self.for_sale.get(place));
+        entry.map_or(0, |(_, units)| *units)
+    }
 }
 
 /// A member's orders.

@@ -139,6 +139,10 @@ pub mod pallet {
         /// For how many steps after a height evidence of it counts.
         #[pallet::constant]
         type EvidenceWindow: Get<u32>;
+        /// How many more seeds are kept than auctions, for whom it may concern: detail of a kept step may refer to the
+        /// beacon of a block before it.
+        #[pallet::constant]
+        type EarlierSeeds: Get<u32>;
         /// What the work costs.
         type WeightInfo: WeightInfo;
     }
@@ -150,7 +154,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type MiningRules<T> = StorageValue<_, Rules, ValueQuery>;
 
-    /// `S_h` of each kept block.
+    /// `S_h` of each kept block, and of [`Config::EarlierSeeds`] blocks before the kept ones.
     #[pallet::storage]
     pub type Seeds<T> = StorageMap<_, Twox64Concat, Step, Hash, OptionQuery>;
 
@@ -440,6 +444,8 @@ pub mod pallet {
             }
             if let Some(expired) = now.0.checked_sub(rules.retention) {
                 Auctions::<T>::remove(Step(expired));
+            }
+            if let Some(expired) = now.0.checked_sub(Self::seeds_kept()) {
                 Seeds::<T>::remove(Step(expired));
             }
         }
@@ -735,6 +741,12 @@ pub mod pallet {
 
         fn genesis_hash() -> Hash {
             frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero())
+        }
+
+        /// Returns how many seeds are kept.
+        pub(crate) fn seeds_kept() -> u32 {
+            let retention = MiningRules::<T>::get().retention;
+            retention.saturating_add(T::EarlierSeeds::get())
         }
 
         /// Returns for how many heights bids can be open at once.

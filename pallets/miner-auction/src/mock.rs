@@ -26,6 +26,8 @@ pub type AccountId = u64;
 
 pub const EPOCH: u32 = 8;
 pub const WINDOW: u32 = 16;
+/// Seeds that are kept beyond the retention.
+pub const EARLIER_SEEDS: u32 = 5;
 pub const VALIDATORS_MAX: u32 = 9;
 /// A validator that is no member.
 pub const DSO: AccountId = 90;
@@ -57,6 +59,7 @@ parameter_types! {
     pub const MaxValidators: u32 = VALIDATORS_MAX;
     pub const EpochLength: u32 = EPOCH;
     pub const EvidenceWindow: u32 = WINDOW;
+    pub const EarlierSeeds: u32 = EARLIER_SEEDS;
 }
 
 impl pallet_miner_auction::Config for Test {
@@ -74,6 +77,7 @@ impl pallet_miner_auction::Config for Test {
     type MaxValidators = MaxValidators;
     type EpochLength = EpochLength;
     type EvidenceWindow = EvidenceWindow;
+    type EarlierSeeds = EarlierSeeds;
     type WeightInfo = ();
 }
 

@@ -13,6 +13,11 @@ impl<T: Config> Pallet<T> {
         Self::check_escrow(now)?;
         Self::check_sets(now)?;
         ensure!(Seeds::<T>::contains_key(now), "the beacon did not advance");
+        ensure!(
+            Seeds::<T>::iter_keys()
+                .all(|height| height <= now && now.since(height) < Self::seeds_kept()),
+            "a seed outlives whom it concerns"
+        );
         let next = now.checked_add(1).ok_or("the steps are used up")?;
         ensure!(
             Auctions::<T>::contains_key(next),

@@ -50,7 +50,7 @@ pub struct Rules {
     pub no_bid_penalty: VotingToken,
     /// With fewer possible candidates than this, bids are bounded.
     pub few_candidates: u32,
-    /// How many steps auctions and seeds are kept.
+    /// How many steps auctions are kept; seeds are kept for some more.
     pub retention: u32,
 }
 

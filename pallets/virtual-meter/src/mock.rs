@@ -78,6 +78,7 @@ struct Measured {
     readings: BTreeMap<Step, BTreeMap<MeterId, Wh>>,
     changed: Vec<Step>,
     sales: Vec<(Step, Sale<AccountId>)>,
+    is_market_forgetful: bool,
     expired: Vec<(Step, AccountId, i128)>,
 }
 
@@ -162,10 +163,11 @@ impl Readings for Community {
 }
 
 impl Sales<AccountId> for Community {
-    fn sales_of(step: Step) -> Vec<Sale<AccountId>> {
+    fn sales_of(step: Step) -> Option<Vec<Sale<AccountId>>> {
         MEASURED.with_borrow(|measured| {
             let of_step = measured.sales.iter().filter(|(of, _)| *of == step);
-            of_step.map(|(_, sale)| *sale).collect()
+            let sales = of_step.map(|(_, sale)| *sale).collect();
+            (!measured.is_market_forgetful).then_some(sales)
         })
     }
 }
@@ -213,6 +215,11 @@ pub fn sell(
     };
     MEASURED.with_borrow_mut(|measured| measured.sales.push((Step(step), sale)));
     Ok(())
+}
+
+/// The market no longer knows who traded with whom.
+pub fn forget_sales() {
+    MEASURED.with_borrow_mut(|measured| measured.is_market_forgetful = true);
 }
 
 /// A meter to be adjusted and registered.

@@ -28,7 +28,7 @@ struct Purchase {
 
 impl<T: Config> Pallet<T> {
     /// Returns from which generators an account's energy of a step came; `None` when the account has
-    /// no entry or the step is not kept.
+    /// no entry, the step is not kept, or nobody knows any more who traded with whom.
     ///
     /// The shared parts of the lots are traced to the members in the order of their account ids, see
     /// [`trace_lots_of`]; a rest and a loss belong to the generator they are part of. What a member sold is
@@ -73,7 +73,7 @@ impl<T: Config> Pallet<T> {
         buyer: &T::AccountId,
     ) -> Option<Purchase> {
         let mut by_seller = BTreeMap::<T::AccountId, Vec<(bool, u64)>>::new();
-        for sale in T::Sales::sales_of(step) {
+        for sale in T::Sales::sales_of(step)? {
             let is_own = sale.buyer == *buyer;
             by_seller
                 .entry(sale.seller)

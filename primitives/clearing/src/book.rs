@@ -6,7 +6,7 @@ use alloc::{
 };
 
 use codec::{Decode, DecodeWithMemTracking, Encode};
-use commonwatt_primitives::Price;
+use commonwatt_primitives::{BlockNumber, Price};
 use scale_info::TypeInfo;
 
 use crate::{
@@ -227,45 +227,63 @@ pub fn settle<AccountId: Clone + Ord + Encode>(
 pub(crate) fn clear_in_sequence<AccountId: Clone + Ord + Encode>(
     orders: &[Order<AccountId>],
 ) -> Result<Clearing, OrderError> {
-    check_orders(orders, Mechanism::Continuous)?;
-    let matches = replay(orders, &[])?;
-    settle(orders, &matches, Vec::new(), |_| u64::MAX)
+    let played = play(orders, |_| None)?;
+    settle(orders, &played.matches, Vec::new(), |_| u64::MAX)
 }
 
-/// Submits and withdraws again, and returns the matches.
+/// What happened to the book of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Played {
+    /// What matched, in the order of time.
+    pub matches: Vec<Trade>,
+    /// Which orders were taken back while something of them waited, in the order of time.
+    pub withdrawals: Vec<Withdrawal>,
+}
+
+/// Plays the arrivals and cancellations of a step through an empty book: in each block what was cancelled goes first, by
+/// position, then what arrived is matched.
+///
+/// `orders` are all that were submitted, by position; `cancelled` says in which block an order was cancelled, which
+/// comes after the one it arrived in.
 ///
 /// # Errors
-/// A withdrawal is of an order that didn't wait at that time, or they are out of order.
-pub(crate) fn replay<AccountId: Clone + Ord>(
+/// The orders are not what [`Order`] says or out of order, or one was cancelled before it came.
+pub fn play<AccountId: Clone + Ord>(
     orders: &[Order<AccountId>],
-    withdrawals: &[Withdrawal],
-) -> Result<Vec<Trade>, OrderError> {
-    let mut book = Book::default();
-    let mut matches = Vec::new();
-    let mut withdrawals = withdrawals.iter().peekable();
-    let mut withdraw_until = |book: &mut Book<AccountId>| -> Result<(), OrderError> {
-        let now = book.submitted();
-        while let Some(withdrawal) = withdrawals.next_if(|withdrawal| withdrawal.before <= now) {
-            let order = orders.get(index(withdrawal.order));
-            if order.and_then(|order| book.withdraw(withdrawal.order, order)) != Some(*withdrawal) {
+    cancelled: impl Fn(u32) -> Option<BlockNumber>,
+) -> Result<Played, OrderError> {
+    check_orders(orders, Mechanism::Continuous)?;
+    let mut due = Vec::new();
+    for (order, position) in orders.iter().zip(0u32..) {
+        match cancelled(position) {
+            Some(block) if block <= order.arrival => {
                 return Err(OrderError::ForeignRecord(
-                    "a withdrawal is of an order that didn't wait then",
+                    "an order was cancelled before it came",
                 ));
             }
+            Some(block) => due.push((block, position)),
+            None => {}
         }
-        Ok(())
+    }
+    due.sort_unstable();
+    let mut due = due.into_iter().peekable();
+    let mut book = Book::default();
+    let mut played = Played::default();
+    let mut withdraw = |book: &mut Book<AccountId>, position: u32| {
+        let order = orders.get(index(position));
+        let withdrawal = order.and_then(|order| book.withdraw(position, order));
+        played.withdrawals.extend(withdrawal);
     };
     for order in orders {
-        withdraw_until(&mut book)?;
-        matches.extend(book.submit(order)?);
+        while let Some((_, position)) = due.next_if(|(block, _)| *block <= order.arrival) {
+            withdraw(&mut book, position);
+        }
+        played.matches.extend(book.submit(order)?);
     }
-    withdraw_until(&mut book)?;
-    match withdrawals.next() {
-        None => Ok(matches),
-        Some(_) => Err(OrderError::ForeignRecord(
-            "a withdrawal is later than all orders",
-        )),
+    for (_, position) in due {
+        withdraw(&mut book, position);
     }
+    Ok(played)
 }
 
 /// Returns which units sellers lack, their last matches first; `None` when a match names no order.

@@ -25,20 +25,25 @@
 //!    block sort the block's new orders with [`sort_arrivals`], append them to the step's orders and [`Book::submit`]
 //!    each: its position there is [`Book::submitted`] at that moment. Append what that returns to the trades. Orders
 //!    stay in the list for good, so that positions don't move.
-//! 2. [`Book::withdraw`] an order that its owner cancels, and note the [`Withdrawal`] that this returns. A replaced
-//!    order is one withdrawn and one submitted.
+//! 2. [`Book::withdraw`] an order that its owner cancels, before the block's new orders, and note the [`Withdrawal`]
+//!    that this returns. A replaced order is one withdrawn and one submitted. Store in which block each was.
 //! 3. At the step's block call [`settle`] with orders, trades, withdrawals and how many units each member may sell: what
 //!    is missing is cancelled from a seller's last matches backwards, and [`History::cancelled`] names it, for
-//!    reputation. Then go on as with a call, from 2.
+//!    reputation. Then go on as with a call, from 2. What each member may sell is stored too: with it and the
+//!    blocks of the cancellations, [`verify_book`] takes the part of [`verify`].
+//!
+//! Who rather keeps arrivals and cancellations than a book lets [`play`] do 1 and 2 at the step's block.
 //!
 //! ## Rules that the protocol leaves open
 //! - **Priority**: limit; in `loyal` then higher loyalty; then earlier block; then smaller tie-break hash; then smaller
 //!   order id. The result of a call doesn't depend on the sequence that the orders are handed over in.
 //! - **A member never trades with itself.** In a call, `k`, range and price follow from all orders. Of a member who is
 //!   among the first `k` buyers and the first `k` sellers, as many units as it has on both sides are taken out of both,
-//!   its last in priority first: they would have left it with the energy and, at one price, the coins it had. Nobody
-//!   else gains or loses by that: a pair of units that everybody would trade with shifts `k` by one, and leaves `b_k`,
-//!   `s_k` and both neighbours where they were. What is taken out is [`Totals::netted`], and counts as not traded.
+//!   its last in priority first: they would have left it with the energy and, at one price, the coins it had. A pair of
+//!   units that everybody would trade with shifts `k` by one, and leaves `b_k`, `s_k` and both neighbours where they
+//!   were, so nobody else gains or loses by it. A pair at the margin is itself `b_k` or `s_k`, and does move the price:
+//!   never beyond the limit of anybody who trades. A seller could have moved it as far by asking more for its own last
+//!   unit, a buyer by bidding less. What is taken out is [`Totals::netted`], and counts as not traded.
 //!   In `continuous`, an order passes over the resting orders of its own member, and both stay.
 //! - **Pairs**: first unit with first unit, second with second, in the order of priority, after taking out; equal pairs of
 //!   orders in a row are one trade.
@@ -71,12 +76,12 @@ mod proof;
 mod ranking;
 mod trade;
 
-pub use book::{Book, Resting, settle, sort_arrivals};
+pub use book::{Book, Played, Resting, play, settle, sort_arrivals};
 pub use breakeven::{Breakeven, Range};
 pub use call::clear;
 pub use curves::{Curves, Level, compute_curves};
 pub use mechanism::{Mechanism, MechanismTextError, Quote};
 pub use order::{LIMIT_MAX, ORDERS_MAX, Order, OrderError, Side};
 pub use outcome::{Outcome, Rest, compute_outcomes};
-pub use proof::{ProofError, verify};
+pub use proof::{ProofError, verify, verify_book};
 pub use trade::{CancelledUnits, Clearing, History, Totals, Trade, Withdrawal};

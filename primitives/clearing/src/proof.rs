@@ -9,11 +9,11 @@ use alloc::{
     vec::Vec,
 };
 
-use commonwatt_primitives::Price;
+use commonwatt_primitives::{BlockNumber, Price};
 
 use crate::{
-    Breakeven, Clearing, History, Mechanism, Order, OrderError, Quote, Side, Totals, Trade,
-    book::{cancel, replay},
+    Breakeven, Clearing, History, Mechanism, Order, OrderError, Played, Quote, Side, Totals, Trade,
+    book::{cancel, play},
     order::{check_orders, index},
 };
 
@@ -85,11 +85,28 @@ pub enum ProofError {
 /// Checks that a clearing is the one that follows from its orders: `k` by the counts of demand and supply at `b_k` and
 /// `s_k`, the price formula, who is filled, who trades with whom, and the sums.
 ///
+/// A clearing of `continuous` follows from its orders only where nobody cancelled any and no seller lacked energy, as
+/// [`clear`](crate::clear) has it; [`verify_book`] checks the others.
+///
 /// # Errors
 /// Says what is wrong first.
 pub fn verify<AccountId: Clone + Ord>(
     orders: &[Order<AccountId>],
     clearing: &Clearing,
+) -> Result<(), ProofError> {
+    verify_book(orders, clearing, |_| None, |_| u64::MAX)
+}
+
+/// Checks that a clearing is the one that follows from its orders and, in `continuous`, from the blocks in which orders
+/// were `cancelled`, by position, and from how many units each seller `may_sell`. A call depends on neither.
+///
+/// # Errors
+/// Says what is wrong first.
+pub fn verify_book<AccountId: Clone + Ord>(
+    orders: &[Order<AccountId>],
+    clearing: &Clearing,
+    cancelled: impl Fn(u32) -> Option<BlockNumber>,
+    may_sell: impl Fn(&AccountId) -> u64,
 ) -> Result<(), ProofError> {
     check_orders(orders, clearing.mechanism)?;
     let taken_back: BTreeSet<u32> = clearing
@@ -111,7 +128,7 @@ pub fn verify<AccountId: Clone + Ord>(
     }
     let netted = match clearing.mechanism {
         Mechanism::Continuous => {
-            verify_history(orders, clearing)?;
+            verify_history(orders, clearing, cancelled, may_sell)?;
             0
         }
         _ => verify_call(orders, clearing)?,
@@ -428,19 +445,59 @@ fn take_out_own<AccountId: Ord>(
     netted
 }
 
-/// Checks the trades of `continuous`: plays the book again, and cancels what its history says.
+/// Checks that each seller sells all that it matched and has, and no more.
+fn verify_shortfalls<AccountId: Ord>(
+    orders: &[Order<AccountId>],
+    matches: &[Trade],
+    trades: &[Trade],
+    may_sell: impl Fn(&AccountId) -> u64,
+) -> Result<(), ProofError> {
+    let mut sellers: BTreeMap<&AccountId, (u64, u64)> = BTreeMap::new();
+    let mut add = |trade: &Trade, matched: u64, sold: u64| {
+        if let Some(order) = orders.get(index(trade.sell)) {
+            let sums = sellers.entry(&order.account).or_default();
+            *sums = (sums.0.saturating_add(matched), sums.1.saturating_add(sold));
+        }
+    };
+    for matched in matches {
+        add(matched, matched.units.into(), 0);
+    }
+    for trade in trades {
+        add(trade, 0, trade.units.into());
+    }
+    let is_right = |(seller, (matched, sold)): (&&AccountId, &(u64, u64))| {
+        *sold == may_sell(seller).min(*matched)
+    };
+    if sellers.iter().all(is_right) {
+        Ok(())
+    } else {
+        Err(ProofError::History(
+            "what is cancelled of a seller's matches isn't what it lacked",
+        ))
+    }
+}
+
+/// Checks the trades of `continuous`: plays the book again, and takes out what sellers lacked.
 fn verify_history<AccountId: Clone + Ord>(
     orders: &[Order<AccountId>],
     clearing: &Clearing,
+    cancelled: impl Fn(u32) -> Option<BlockNumber>,
+    may_sell: impl Fn(&AccountId) -> u64,
 ) -> Result<(), ProofError> {
-    let History {
+    let Played {
+        matches,
         withdrawals,
-        cancelled,
-    } = &clearing.history;
-    let matches = replay(orders, withdrawals)?;
+    } = play(orders, cancelled)?;
+    if withdrawals != clearing.history.withdrawals {
+        return Err(ProofError::History(
+            "other orders were taken back, or at other times",
+        ));
+    }
+    let cancelled = &clearing.history.cancelled;
     let trades = cancel(&matches, cancelled).ok_or(ProofError::History(
         "units are cancelled that weren't matched, or out of order",
     ))?;
+    verify_shortfalls(orders, &matches, &trades, may_sell)?;
     // From the end, a seller's matches are cancelled whole until one is not; before that, none is.
     let mut done: BTreeSet<&AccountId> = BTreeSet::new();
     let mut entries = cancelled.iter().rev().peekable();

@@ -114,7 +114,8 @@ impl Totals {
     }
 }
 
-/// A clearing with its proof. With the orders it was made of, [`verify`](crate::verify) accepts it and nothing else.
+/// A clearing with its proof. With the orders it was made of, and in `continuous` with the cancellations and what sellers
+/// had, [`verify_book`](crate::verify_book) accepts it and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct Clearing {
     /// How prices were found.

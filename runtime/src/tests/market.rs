@@ -11,10 +11,11 @@ use frame_support::{
     storage::{TransactionOutcome, with_transaction},
     traits::InstanceFilter,
 };
-use pallet_double_auction::{Cap, OrderId, OrderTerms, StepOutcome, When};
+use pallet_double_auction::{Cap, OrderId, OrderTerms, STEPS_AHEAD_MAX, StepOutcome, When};
+use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use sp_runtime::{ApplyExtrinsicResult, DispatchError};
 
-use super::{apply, begin_block, reading, test};
+use super::{apply, begin_block, reading, test, test_on};
 use crate::{
     Balances, DoubleAuction, Executive, Loyalty, OuterGrid, Registry, Runtime, RuntimeCall,
     RuntimeOrigin, VirtualMeter,
@@ -393,6 +394,128 @@ fn a_clearing_can_be_checked_from_what_the_runtime_answers() {
         step_two_is_traded();
         let info = DoubleAuction::clearing(Step(2)).unwrap();
         assert!(matches!(info.outcome, StepOutcome::Cleared(_)));
+        assert_eq!(info.verify(), Ok(()));
         commonwatt_clearing::verify(&info.orders, &info.clearing.unwrap()).unwrap();
+    });
+}
+
+const SELLERS: [&str; 3] = ["S0", "S1", "S2"];
+const BUYERS: [&str; 3] = ["B0", "B1", "B2"];
+
+/// Three who share the energy and three who have coins, for whom detail is kept much shorter than orders may be early.
+fn short_memory(mechanism: Mechanism) -> CommunityGenesis {
+    let mut genesis = genesis();
+    genesis.market.mechanism = mechanism;
+    (genesis.correction_window, genesis.retention) = (4, 12);
+    genesis.reputation.rules.period = 8;
+    genesis.members.extend(SELLERS.map(account));
+    genesis.members.extend(BUYERS.map(account));
+    genesis
+        .coins
+        .extend(BUYERS.map(|who| (account(who), 100_000)));
+    let shares = SELLERS.map(|who| (account(who), Ppm(300_000)));
+    genesis.agreement = genesis.agreement.map(|agreement| GenesisAgreement {
+        key: KeyTerms::Static {
+            capped: false,
+            shares: shares
+                .into_iter()
+                .chain([(account("Y"), Ppm(100_000))])
+                .collect(),
+        },
+        ..agreement
+    });
+    genesis
+}
+
+#[test]
+fn who_sold_to_whom_is_told_alike_as_long_as_a_step_is_kept() {
+    for mechanism in [Mechanism::Average, Mechanism::Continuous] {
+        let genesis = short_memory(mechanism);
+        test_on(&genesis, || {
+            // As early as may be, in one block and at one limit: the beacon alone tells who trades with whom.
+            let step = 1 + STEPS_AHEAD_MAX;
+            begin_block(1);
+            for who in SELLERS {
+                assert_ok!(apply(place(order(Side::Sell, step, 3, 400)), 0, who).unwrap());
+            }
+            for who in BUYERS {
+                assert_ok!(apply(place(order(Side::Buy, step, 5, 300)), 0, who).unwrap());
+            }
+            Executive::finalize_block();
+            for number in 2..step {
+                begin_block(number);
+                Executive::finalize_block();
+            }
+            begin_block(step);
+            assert_ok!(apply(reading(1, step, 15_000), 0, "A").unwrap());
+            assert_ok!(apply(reading(1, step, 10_000), 0, "B").unwrap());
+            Executive::finalize_block();
+            let told = || {
+                let traces = BUYERS.map(|who| VirtualMeter::trace(Step(step), &account(who)));
+                (DoubleAuction::clearing(Step(step)), traces)
+            };
+            let first = told();
+            let (clearing, traces) = &first;
+            let clearing = clearing.as_ref().unwrap();
+            assert_eq!(clearing.verify(), Ok(()));
+            assert_eq!(clearing.clearing.as_ref().unwrap().totals.volume, 900);
+            for trace in traces {
+                let trace = trace.as_ref().unwrap();
+                let from = trace.bought_from.iter().map(|(_, energy)| energy.0);
+                assert_eq!((trace.bought, from.sum::<u64>()), (Wh(3_000), 3_000));
+            }
+            for age in 1..genesis.retention {
+                begin_block(step + age);
+                Executive::finalize_block();
+                assert_eq!(told(), first, "{mechanism}, {age} steps later");
+            }
+            begin_block(step + genesis.retention);
+            Executive::finalize_block();
+            assert_eq!(told(), (None, [None, None, None]));
+        });
+    }
+}
+
+#[test]
+fn a_step_that_matched_continuously_can_be_checked_from_what_the_runtime_answers() {
+    test_on(&short_memory(Mechanism::Continuous), || {
+        begin_block(1);
+        // S0 will have 750 units, of 15 and 10 kWh.
+        assert_ok!(apply(place(order(Side::Sell, 4, 3, 1_000)), 0, "S0").unwrap());
+        assert_ok!(apply(place(order(Side::Sell, 4, 2, 100)), 0, "S1").unwrap());
+        Executive::finalize_block();
+        begin_block(2);
+        let id = OrderId {
+            step: Step(4),
+            number: 1,
+        };
+        // Somebody bids as much as S1 asks, but not before it changed its mind.
+        assert_ok!(apply(place(order(Side::Buy, 4, 2, 10)), 0, "B2").unwrap());
+        assert_ok!(apply(pallet_double_auction::Call::cancel { id }.into(), 1, "S1").unwrap());
+        Executive::finalize_block();
+        begin_block(3);
+        assert_ok!(apply(place(order(Side::Buy, 4, 5, 500)), 0, "B0").unwrap());
+        assert_ok!(apply(place(order(Side::Buy, 4, 5, 400)), 0, "B1").unwrap());
+        Executive::finalize_block();
+        begin_block(4);
+        assert_ok!(apply(reading(1, 4, 15_000), 0, "A").unwrap());
+        assert_ok!(apply(reading(1, 4, 10_000), 0, "B").unwrap());
+        Executive::finalize_block();
+        let info = DoubleAuction::clearing(Step(4)).unwrap();
+        assert_eq!(info.verify(), Ok(()));
+        assert!(info.withdrawn.contains(&Some(2)));
+        let of_s0 = |info: &pallet_double_auction::ClearingInfo<_>| info.for_sale(&account("S0"));
+        assert_eq!(of_s0(&info), 750);
+        assert_eq!(info.clearing.as_ref().unwrap().totals.volume, 750);
+        for change in [740, 760] {
+            let mut other = info.clone();
+            for (_, units) in &mut other.for_sale {
+                *units = change;
+            }
+            assert!(other.verify().is_err(), "{change}");
+        }
+        let mut other = info.clone();
+        other.withdrawn.fill(None);
+        assert!(other.verify().is_err());
     });
 }

@@ -192,7 +192,7 @@ async fn the_book_of_a_step_is_told_page_by_page() {
     let sale = orders.iter().find(|order| order["owner"] == json!(y()));
     let expected = json!({
         "id": "7-3", "step": 7, "owner": y(), "side": "sell", "limit": "2", "units": 50, "cap": "quantity",
-        "arrival": 1, "status": "open", "offered": 0, "traded": 0, "coins": "0",
+        "arrival": 1, "status": "open", "withdrawn": null, "offered": 0, "traded": 0, "coins": "0",
     });
     assert_eq!(sale, Some(&expected));
 
@@ -253,6 +253,13 @@ async fn a_clearing_is_told_with_all_that_proves_it() {
     };
     let ((bought_at, bought), (sold_at, sold)) = (position(&x()), position(&y()));
     assert_eq!((bought, sold), (json!(1_000), json!(1_700)));
+    let had = |owner: &str| {
+        let found = orders.iter().find(|order| order["owner"] == json!(owner));
+        let order = found.unwrap();
+        (order["forSaleUnits"].clone(), order["withdrawn"].clone())
+    };
+    assert_eq!(had(&x()), (Value::Null, Value::Null));
+    assert_eq!(had(&y()), (json!(1_700), Value::Null));
     let trade = json!({
         "buyer": x(), "seller": y(), "buyOrder": "2-0", "sellOrder": "2-1", "buyAt": bought_at, "sellAt": sold_at,
         "units": 1_000, "price": "4", "buyerPaid": "4000", "sellerReceived": "4000",
@@ -400,6 +407,13 @@ async fn what_matched_so_far_is_told_where_orders_match_as_they_arrive() {
         (&trade["buyer"], &trade["seller"]),
         (&json!(x()), &json!(y()))
     );
+    assert_eq!(
+        (
+            &matched["orders"][0]["withdrawn"],
+            &matched["orders"][0]["forSaleUnits"]
+        ),
+        (&Value::Null, &Value::Null)
+    );
     let page = market.call("market_matched", json!([9, 0, 1])).await;
     assert_eq!(
         (&page["next"], &page["orders"][1]),
@@ -407,6 +421,49 @@ async fn what_matched_so_far_is_told_where_orders_match_as_they_arrive() {
     );
     let other = market.call("market_matched", json!([10])).await;
     assert_eq!(other["trades"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_order_that_matched_is_told_of_until_its_step_is_forgotten() {
+    let continuous = |genesis: &mut CommunityGenesis| {
+        genesis.market.mechanism = Mechanism::Continuous;
+    };
+    let mut market = Market::start_on(continuous).await;
+    market.submit("Y", place(order(Side::Sell, 5, 3, 30))).await;
+    market.node.author();
+    market.submit("X", place(order(Side::Buy, 5, 5, 20))).await;
+    market.node.author();
+    market
+        .submit("X", Call::cancel { id: id(5, 1) }.into())
+        .await;
+    market.node.author();
+    let told = |order: &Value| (order["status"].clone(), order["withdrawn"].clone());
+    let withdrawn = (json!("withdrawn"), json!(3));
+    let view = market.call("market_orders", json!([x()])).await;
+    assert_eq!(told(&view["open"][0]), withdrawn);
+    // What it may have matched holds its coins until the step.
+    assert_eq!(view["held"], json!("100"));
+    let matched = market.call("market_matched", json!([5])).await;
+    assert_eq!(matched["orders"][1]["withdrawn"], json!(3));
+    market.node.author();
+    market.node.author();
+    let view = market.call("market_orders", json!([x()])).await;
+    assert_eq!(told(&view["past"][0]), withdrawn);
+    assert_eq!(view["held"], json!("0"));
+    // Y had nothing to sell after all.
+    let clearing = market.call("market_clearing", json!([5])).await;
+    let orders = &clearing["orders"]["items"];
+    assert_eq!(
+        (&orders[0]["forSaleUnits"], &orders[0]["withdrawn"]),
+        (&json!(0), &Value::Null)
+    );
+    assert_eq!(
+        (&orders[1]["forSaleUnits"], &orders[1]["withdrawn"]),
+        (&Value::Null, &json!(3))
+    );
+    let cancelled = json!([{ "matched": 0, "sell": 0, "units": 20 }]);
+    assert_eq!(clearing["cancelled"]["items"], cancelled);
+    assert_eq!(clearing["trades"]["total"], json!(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,16 +14,20 @@ use super::{
     Console,
     args::{NodeArgs, Signer, Validity, WhoArgs},
     session::{ask_rules, included_json, reachable_step, sign},
+    transfer::describe_rates,
     watch::next,
 };
 use crate::{
-    answers::{Amount, Clearing, ClosedStep, Entry, Member, OrderName, Orders, Rules},
+    answers::{
+        Amount, Clearing, ClosedStep, CoinRates, Entry, Member, OrderName, Orders, Rate, Rules,
+    },
     client::{Client, ClientError},
     error::WalletError,
     outcome::{self, SubmitError},
     progress::{Progress, now_ms},
     signing::{describe_terms, place},
-    strategy::{Forecast, PastStep, Prices, Quote, Strategy, steps_per_day},
+    strategy::{self, Forecast, PastStep, Prices, Quote, Rates, Strategy, steps_per_day},
+    units::CoinFormat,
 };
 
 /// Steps of history beyond a day: as many as lie between the last block and the step that is forecast, and some.
@@ -91,11 +95,13 @@ fn decide(
         (_, None) => Err("no tariff of the outer grid is posted"),
         (Some(forecast), Some(tariff)) => {
             let (Amount(buy), Amount(feed_in)) = (tariff.buy, tariff.feed_in);
-            let prices = Prices { buy, feed_in, last };
-            let quote = strategy.quote(forecast, &prices, rules.unit);
-            quote
-                .map(|quote| terms_of(quote, rules, step))
-                .ok_or("less than a trading unit is left or lacking")
+            match Prices::in_coins(buy, feed_in, rates_of(rules.coin_rates), last) {
+                None => Err("no coins are worth the outer grid's tariff at the treasury's rates"),
+                Some(prices) => strategy
+                    .quote(forecast, &prices, rules.unit)
+                    .map(|quote| terms_of(quote, rules, step))
+                    .ok_or_else(|| why_no_quote(forecast, rules.unit)),
+            }
         }
     };
     Decision {
@@ -103,6 +109,44 @@ fn decide(
         forecast,
         terms,
     }
+}
+
+/// Returns what coins are worth: what the treasury says, or what its silence means.
+fn rates_of(posted: Option<CoinRates>) -> Rates {
+    let rate = |Rate { money, coins }: Rate| strategy::Rate {
+        money: money.0,
+        coins: coins.0,
+    };
+    posted.map_or(Rates::ONE_TO_ONE, |CoinRates { buy, sell }| Rates {
+        buy: rate(buy),
+        sell: rate(sell),
+    })
+}
+
+/// Says why there is nothing to offer for a forecast.
+fn why_no_quote(forecast: &Forecast, unit: Wh) -> &'static str {
+    match forecast.side() {
+        Some((Side::Buy, energy)) if energy >= unit => {
+            "the smallest coin costs more than a trading unit from the outer grid"
+        }
+        _ => "less than a trading unit is left or lacking",
+    }
+}
+
+/// Returns an account's order of a side that is for a step already: one in its book, or a standing one, which comes into the
+/// book only when the step before is settled.
+fn find_order(orders: &Orders, side: Side, step: Step) -> Option<OrderName> {
+    let in_book = orders
+        .open
+        .iter()
+        .find(|order| (order.step, order.side, order.status) == (step, side, OrderStatus::Open));
+    let standing = orders.standing.iter();
+    in_book.map(|order| order.id).or_else(|| {
+        standing
+            .filter(|order| order.side == side && order.covers(step))
+            .map(|order| order.id)
+            .next()
+    })
 }
 
 /// Returns the order of a quote. What is bought is bounded by the need, where that can be known.
@@ -145,6 +189,8 @@ impl Auto {
                 client.facts().name,
                 self.strategy
             )?;
+            let rates = ask_rules(&client).await?.coin_rates;
+            writeln!(console.notes, "{}", say_rates(rates, &client.facts().coin))?;
         }
         let mut left = self.steps.unwrap_or(u32::MAX);
         let mut last_step = None;
@@ -269,11 +315,8 @@ impl Auto {
         };
         let id = signer.id().to_string();
         let orders: Orders = client.ask("market_orders", rpc_params![id, 0]).await?;
-        let there = orders.open.iter().find(|order| {
-            (order.step, order.side, order.status) == (decision.step, terms.side, OrderStatus::Open)
-        });
-        if let Some(order) = there {
-            let text = format!("order {} is there already", order.id);
+        if let Some(name) = find_order(&orders, terms.side, decision.step) {
+            let text = format!("order {name} is there already");
             return Ok(Deed::Nothing(text));
         }
         if self.dry_run {
@@ -339,6 +382,17 @@ impl Auto {
         )?;
         console.out.flush()?;
         Ok(())
+    }
+}
+
+/// Says how the outer grid's money becomes limits in coins.
+fn say_rates(posted: Option<CoinRates>, coin: &CoinFormat) -> String {
+    let rates = describe_rates(posted, coin);
+    match posted {
+        None => format!(
+            "The treasury {rates}: the smallest coin counts as the smallest unit of money that the outer grid's tariff is in."
+        ),
+        Some(_) => format!("The treasury {rates}: so the outer grid's tariff is counted in coins."),
     }
 }
 
@@ -416,6 +470,83 @@ mod tests {
             .terms
             .unwrap();
         assert_eq!((terms.side, terms.cap), (Side::Buy, Cap::Quantity));
+    }
+
+    fn orders(open: Value, standing: Value) -> Orders {
+        from_value(json!({
+            "open": open, "standing": standing, "held": "0", "past": [], "months": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_order_that_is_there_already_is_found_in_the_book_and_among_the_standing_ones() {
+        let in_book = |status: &str| {
+            json!([{
+                "id": "200-1", "step": 200, "side": "buy", "limit": "3", "units": 9, "cap": "quantity", "status": status,
+                "offered": 0, "traded": 0, "coins": "0",
+            }])
+        };
+        let found = |orders: &Orders, side| {
+            find_order(orders, side, Step(200)).map(|name| name.to_string())
+        };
+        let open = orders(in_book("open"), json!([]));
+        assert_eq!(found(&open, Side::Buy).as_deref(), Some("200-1"));
+        assert_eq!(found(&open, Side::Sell), None);
+        assert_eq!(
+            found(&orders(in_book("withdrawn"), json!([])), Side::Buy),
+            None
+        );
+        // It is not in the book of step 200 before step 199 is settled.
+        let standing = |until: Value| {
+            let order = json!({
+                "id": "standing-1", "side": "buy", "limit": "3", "units": 9, "cap": "quantity", "arrival": 7, "until": until,
+            });
+            orders(json!([]), json!([order]))
+        };
+        for until in [Value::Null, json!(200), json!(201)] {
+            let standing = standing(until);
+            assert_eq!(found(&standing, Side::Buy).as_deref(), Some("standing-1"));
+            assert_eq!(found(&standing, Side::Sell), None);
+        }
+        assert_eq!(found(&standing(json!(199)), Side::Buy), None);
+    }
+
+    #[test]
+    fn tariffs_are_money_and_limits_are_coins() {
+        let with_rates = |money: &str| {
+            let rate = json!({"money": money, "coins": "1"});
+            let mut rules = rules("average");
+            rules.coin_rates = from_value(json!({"since": 3, "buy": rate, "sell": rate})).unwrap();
+            rules
+        };
+        let decide = |rules: &Rules, entry| {
+            decide(&[entry], rules, Step(200), 96, None, Strategy::Truthful).terms
+        };
+        let (need, surplus) = (entry(198, 0, Some(900)), entry(198, 900, Some(0)));
+        // Nine of money are four coins that cost two each; two of money are one that brings two.
+        let rules = with_rates("2");
+        assert_eq!(decide(&rules, need).unwrap().limit, 4);
+        assert_eq!(decide(&rules, surplus).unwrap().limit, 1);
+        let rules = with_rates("10");
+        assert!(
+            decide(&rules, need)
+                .unwrap_err()
+                .contains("smallest coin costs more")
+        );
+        assert_eq!(decide(&rules, surplus).unwrap().limit, 1);
+        let rules = with_rates("0");
+        assert!(
+            decide(&rules, surplus)
+                .unwrap_err()
+                .contains("no coins are worth")
+        );
+        let said = say_rates(rules.coin_rates, &CoinFormat::default());
+        assert!(
+            said.contains("takes 0 for 1 uCWC and gives 0 for 1 uCWC, in smallest units of money"),
+            "{said}"
+        );
+        assert!(say_rates(None, &CoinFormat::default()).contains("counts as"));
     }
 
     #[test]

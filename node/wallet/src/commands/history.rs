@@ -83,9 +83,24 @@ impl History {
     }
 }
 
-/// Says what a unit cost: one price, or between which ones.
+/// Says what a unit cost: one price, the mean of several, or between which ones.
+///
+/// The range is where a call would find its price. Where orders match as they arrive nobody paid a price of it, and where
+/// sellers get less than buyers pay neither of them need be in it: there it is told what was paid.
 pub(super) fn describe_price(clearing: &Clearing, coin: &CoinFormat) -> String {
     let bound = |amount: Option<Amount>| amount.map(|Amount(price)| coin.show(price));
+    let mean = clearing
+        .turnover
+        .zip(clearing.volume_units)
+        .and_then(|(Amount(turnover), units)| coin.show_mean(turnover, units));
+    if let (None, Some(mechanism), Some(mean)) = (clearing.price, &clearing.mechanism, mean) {
+        if mechanism.is_continuous() {
+            return format!("{mean} on average");
+        }
+        if mechanism.is_reducing() {
+            return format!("{mean} for buyers");
+        }
+    }
     match (clearing.price, clearing.range) {
         (Some(Amount(price)), _) => coin.show(price),
         (None, _) if clearing.volume_units.unwrap_or_default() == 0 => "no trade".to_owned(),
@@ -176,5 +191,29 @@ mod tests {
             "{text}"
         );
         assert!(lines[3].contains("from 6 uCWC"), "{text}");
+    }
+
+    fn told(mechanism: &str, range: [&str; 2], units: u32, turnover: &str) -> String {
+        let clearing: Clearing = from_value(json!({
+            "step": 9, "state": "cleared", "mechanism": {"name": mechanism}, "k": 60, "price": null,
+            "range": {"low": range[0], "high": range[1]}, "volumeUnits": units, "turnover": turnover, "orders": 5, "trades": 3,
+        }))
+        .unwrap();
+        describe_price(&clearing, &CoinFormat::default())
+    }
+
+    /// The range is what a call would have had: nobody paid 3.
+    #[test]
+    fn where_orders_match_as_they_arrive_the_mean_of_what_was_paid_is_shown() {
+        let mean = told("continuous", ["3", "3"], 63, "330");
+        assert_eq!(mean, "5.2 uCWC on average");
+        assert_eq!(told("continuous", ["3", "3"], 0, "0"), "no trade");
+        assert_eq!(told("loyal", ["3", "6"], 63, "330"), "3 uCWC to 6 uCWC");
+    }
+
+    /// Of 9 and 3 at the breakeven and neighbours of 8 and 20, buyers pay 9 and sellers get 3, and the range is 8 to 9.
+    #[test]
+    fn where_sellers_get_less_what_buyers_pay_is_shown() {
+        assert_eq!(told("mcafee", ["8", "9"], 7, "63"), "9 uCWC for buyers");
     }
 }

@@ -362,7 +362,12 @@ pub(super) fn order_table(orders: &[answers::Order], coin: &CoinFormat, unit: Wh
         ("coins", Align::Right),
     ]);
     for order in orders {
-        let is_over = matches!(order.status, OrderStatus::Cleared);
+        // What was taken back may have matched before, where orders match as they arrive.
+        let is_over = match order.status {
+            OrderStatus::Cleared => true,
+            OrderStatus::Withdrawn => order.traded > 0,
+            OrderStatus::Open | OrderStatus::Expired => false,
+        };
         let (Amount(limit), Amount(coins)) = (order.limit, order.coins);
         table.row([
             order.id.to_string(),

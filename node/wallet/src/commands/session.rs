@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use commonwatt_clearing::Side;
 use commonwatt_keystore::KeyPair;
 use commonwatt_primitives::{AccountId, Hash, Step, Wh};
 use commonwatt_runtime::{RuntimeCall, VERSION, transaction::SigningContext};
@@ -14,7 +15,7 @@ use super::{
     args::{NodeArgs, Signer, StepText, Validity, WhoArgs},
 };
 use crate::{
-    answers::{OrderName, Rules},
+    answers::{Amount, Order, OrderName, Orders, Rules},
     client::Client,
     error::WalletError,
     outcome::{self, Included, describe_done},
@@ -276,14 +277,9 @@ impl Session<'_> {
                 let signed = sign(&client, call, self.args.era, &self.signer.pair).await?;
                 let patience = self.args.patience(&client);
                 let included = outcome::submit(&client, &signed, patience, &progress).await?;
-                print_included(
-                    &included,
-                    &signed,
-                    &client.facts().coin,
-                    unit,
-                    self.args.json,
-                    console,
-                )
+                let kept = describe_kept(&client, &signed.signer, &included).await;
+                let is_json = self.args.json;
+                print_included(&included, &signed, kept, &client, unit, is_json, console)
             }
         }
     }
@@ -364,16 +360,50 @@ pub(super) fn included_json(included: &Included, done: &str) -> Value {
     })
 }
 
-/// Tells what came of a transaction.
+/// Says what of an order that a transaction took back is not free yet: where orders match as they arrive, it stays for what
+/// it may have matched. The transaction is done, so that a node which does not tell is no error.
+pub(super) async fn describe_kept(
+    client: &Client,
+    signer: &AccountId,
+    included: &Included,
+) -> Option<String> {
+    let gone = included.withdrawn()?;
+    let asked = rpc_params![signer.to_string(), 0, included.block];
+    let orders: Orders = client.ask("market_orders", asked).await.ok()?;
+    let mut open = orders.open.iter();
+    let order = open.find(|order| order.id == OrderName(gone) && order.is_withdrawn())?;
+    Some(describe_withdrawn(order, &client.facts().coin))
+}
+
+fn describe_withdrawn(order: &Order, coin: &CoinFormat) -> String {
+    let Amount(limit) = order.limit;
+    match order.side {
+        Side::Buy => {
+            let escrow = limit.saturating_mul(u128::from(order.units));
+            format!(
+                "for what it may have matched until then, up to {} stay on hold until step {} is settled",
+                coin.show(escrow),
+                order.step
+            )
+        }
+        Side::Sell => "what it matched until then stays sold".to_owned(),
+    }
+}
+
+/// Tells what came of a transaction, and what it left as it was.
 pub(super) fn print_included(
     included: &Included,
     signed: &Signed,
-    coin: &CoinFormat,
+    kept: Option<String>,
+    client: &Client,
     unit: Wh,
     is_json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), WalletError> {
-    let done = describe_done(included, signed, coin, unit);
+    let mut done = describe_done(included, signed, &client.facts().coin, unit);
+    if let Some(kept) = kept {
+        done = format!("{done}; {kept}");
+    }
     if is_json {
         return console.json(&included_json(included, &done));
     }

@@ -4,21 +4,24 @@ use std::{path::Path, time::Duration};
 
 use clap::Args;
 use commonwatt_keystore::files;
-use commonwatt_primitives::Wh;
+use commonwatt_primitives::{AccountId, Coin, Wh};
 use commonwatt_runtime::VERSION;
-use serde_json::json;
+use jsonrpsee::rpc_params;
+use serde_json::{Value, json};
 
 use super::{
     Console,
     args::{NodeArgs, WhoArgs},
-    session::{SignArgs, ask_rules, print_included},
+    session::{SignArgs, ask_rules, describe_kept, print_included},
 };
 use crate::{
+    answers::{Amount, CoinRates, Member},
+    client::Client,
     error::WalletError,
-    outcome,
+    outcome::{self, spendable},
     progress::{Progress, describe_moment, now_ms},
-    signing::{Signed, TransactionError, describe, transfer},
-    units::show_wh,
+    signing::{Signed, TransactionError, describe, transfer, transfer_in},
+    units::{CoinFormat, grouped, show_wh},
 };
 
 #[derive(Debug, Args)]
@@ -30,7 +33,51 @@ pub(super) struct Transfer {
     #[arg(value_name = "COINS")]
     amount: String,
     #[command(flatten)]
+    receiver: ReceiverArgs,
+    #[command(flatten)]
     sign: SignArgs,
+}
+
+/// Who may receive coins.
+#[derive(Clone, Copy, Debug, Args)]
+struct ReceiverArgs {
+    /// The receiver need not be registered: it cannot send the coins on, nor trade, until the DSO has registered it
+    #[arg(long)]
+    unregistered: bool,
+}
+
+impl ReceiverArgs {
+    /// Refuses to send coins that are not there, or to where they could not be moved.
+    async fn verify(
+        self,
+        client: &Client,
+        from: &AccountId,
+        to: &AccountId,
+        amount: Coin,
+    ) -> Result<(), WalletError> {
+        let (_, at) = client.best().await?;
+        let member = async |account: &AccountId| -> Result<Member, WalletError> {
+            let asked = rpc_params![account.to_string(), Value::Null, 0, at];
+            Ok(client.ask("energy_member", asked).await?)
+        };
+        let coin = &client.facts().coin;
+        let free = spendable(&member(from).await?);
+        if amount > free {
+            return Err(WalletError::usage(format!(
+                "the account can send {} at most, beside the coin that keeps it alive, and {} were to be sent: lower the amount, \
+                 or cancel orders that coins are on hold for; nothing was sent",
+                coin.show(free),
+                coin.show(amount)
+            )));
+        }
+        if !self.unregistered && member(to).await?.role.is_none() {
+            return Err(WalletError::usage(format!(
+                "{to} is not registered: it could neither send the coins on nor trade with them. Ask the DSO to register it first, \
+                 or say with --unregistered that it is meant; nothing was sent"
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl Transfer {
@@ -43,6 +90,10 @@ impl Transfer {
                 "nothing would be sent: give more than zero",
             ));
         }
+        if let Some(client) = session.client() {
+            let from = session.signer.id();
+            self.receiver.verify(client, &from, &to, amount).await?;
+        }
         // No energy is in it, so the unit does not matter.
         session.finish(transfer(to, amount), Wh(1), console).await
     }
@@ -53,6 +104,8 @@ pub(super) struct Submit {
     /// The transaction as `--offline` printed it: 0x and hexadecimal digits, a file with them, or - for the standard input
     #[arg(value_name = "HEX|FILE|-")]
     transaction: String,
+    #[command(flatten)]
+    receiver: ReceiverArgs,
     #[command(flatten)]
     node: NodeArgs,
     /// Seconds to wait for a block [default: three steps and half a minute]
@@ -75,12 +128,17 @@ impl Submit {
             signed.signer,
             describe(&signed.call, &facts.coin, unit)
         )?;
+        if let Some((to, amount)) = transfer_in(&signed.call) {
+            let from = &signed.signer;
+            self.receiver.verify(&client, from, to, amount).await?;
+        }
         let patience = self
             .timeout
             .map_or_else(|| outcome::patience(&client), Duration::from_secs);
         let progress = Progress::new(facts.timing, self.json);
         let included = outcome::submit(&client, &signed, patience, &progress).await?;
-        print_included(&included, &signed, &facts.coin, unit, self.json, console)
+        let kept = describe_kept(&client, &signed.signer, &included).await;
+        print_included(&included, &signed, kept, &client, unit, self.json, console)
     }
 
     fn read(&self, console: &mut Console<'_>) -> Result<String, WalletError> {
@@ -165,17 +223,15 @@ impl ChainInfo {
             ),
         ];
         if let Some(tariff) = rules.tariff_at(rules.next_step) {
-            let price =
-                |amount: crate::answers::Amount| facts.coin.show_price(amount.0, rules.unit);
+            let (Amount(buy), Amount(feed_in)) = (tariff.buy, tariff.feed_in);
+            let energy = show_wh(u128::from(rules.unit.0));
+            let (buy, feed_in) = (grouped(buy), grouped(feed_in));
             lines.push((
                 "outer grid",
-                format!(
-                    "takes {}, pays {}",
-                    price(tariff.buy),
-                    price(tariff.feed_in)
-                ),
+                format!("takes {buy} and pays {feed_in} smallest units of money for {energy}"),
             ));
         }
+        lines.push(("treasury", describe_rates(rules.coin_rates, &facts.coin)));
         if let (Some(id), Some(nonce)) = (id, nonce) {
             lines.push(("account", id.to_string()));
             lines.push(("nonce", nonce.to_string()));
@@ -185,4 +241,18 @@ impl ChainInfo {
         }
         Ok(())
     }
+}
+
+/// Says what the treasury changes coins and money at.
+pub(super) fn describe_rates(posted: Option<CoinRates>, coin: &CoinFormat) -> String {
+    let Some(CoinRates { buy, sell }) = posted else {
+        return "posts no rates for coins".to_owned();
+    };
+    format!(
+        "takes {} for {} and gives {} for {}, in smallest units of money",
+        grouped(sell.money.0),
+        coin.show(sell.coins.0),
+        grouped(buy.money.0),
+        coin.show(buy.coins.0)
+    )
 }

@@ -1,6 +1,45 @@
-use commonwatt_primitives::{Month, Step};
+use commonwatt_clearing::Mechanism;
+use commonwatt_primitives::{Month, Step, traits::Sales as _};
 
-use crate::{Books, MonthTotals, MonthTrade, OldestKept, Outcomes, Trades, mock::*};
+use crate::{
+    Books, MonthTotals, MonthTrade, OldestKept, Outcomes, STEPS_AHEAD_MAX, Trades, mock::*,
+};
+
+#[test]
+fn a_kept_clearing_reads_the_same_at_every_age() {
+    for mechanism in [
+        Mechanism::Average,
+        Mechanism::Loyal,
+        Mechanism::McAfee,
+        Mechanism::Continuous,
+    ] {
+        test_with(mechanism, || {
+            // As early as orders may come, all in one block and at one limit: only ties tell who trades with whom.
+            let step = 1 + STEPS_AHEAD_MAX;
+            for seller in [BEN, CARLA, DORA] {
+                hold_energy(step, seller, 100, None);
+                sell(seller, step, 3, 10);
+            }
+            for buyer in [ANNA, 5, 6, 7, 8] {
+                buy(buyer, step, 9, 7);
+            }
+            finish_blocks_until(step + 1);
+            let first = Market::clearing(Step(step)).expect("it is kept");
+            let sales = Market::sales_of(Step(step)).expect("they are kept");
+            assert!(sales.len() > 3, "{mechanism}: {sales:?}");
+            assert_eq!(first.verify(), Ok(()));
+            for age in 2..RETENTION {
+                finish_block();
+                let now = System::block_number();
+                assert_eq!(now, step + age);
+                assert_eq!(Market::clearing(Step(step)), Some(first.clone()), "{age}");
+                assert_eq!(Market::sales_of(Step(step)), Some(sales.clone()), "{age}");
+            }
+            finish_block();
+            assert_eq!(Market::clearing(Step(step)), None);
+        });
+    }
+}
 
 #[test]
 fn the_detail_of_a_step_goes_and_its_sums_stay_with_the_month() {

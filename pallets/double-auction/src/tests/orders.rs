@@ -2,7 +2,10 @@ use commonwatt_clearing::{LIMIT_MAX, Mechanism, Side};
 use commonwatt_primitives::{Step, Wh};
 use frame_support::{assert_noop, assert_ok};
 
-use crate::{Books, Cap, Error, Event, OrderId, OrderTerms, STEPS_AHEAD_MAX, Sizes, When, mock::*};
+use crate::{
+    Books, Cap, Error, Event, OrderId, OrderStatus, OrderTerms, STEPS_AHEAD_MAX, Sizes, When,
+    mock::*,
+};
 
 #[test]
 fn a_buy_order_holds_what_it_can_cost_at_most() {
@@ -322,5 +325,97 @@ fn a_need_caps_purchases_only_and_only_where_it_is_known() {
             place(ANNA, capped(Side::Buy, 2)),
             Error::<Test>::NeedUnknown
         );
+    });
+}
+
+#[test]
+fn changing_an_order_that_met_nobody_holds_no_more_coins_than_it_needs() {
+    for mechanism in [Mechanism::Average, Mechanism::Continuous] {
+        test_with(mechanism, || {
+            // Nobody asks for as little as ANNA bids.
+            sell(BEN, 60, 30, 5);
+            let mut id = buy(ANNA, 60, 9, 10);
+            for units in 10..30u32 {
+                finish_block();
+                let limit = 10 + u128::from(units % 2);
+                assert_ok!(replace(ANNA, id, limit, units));
+                id = last_id();
+                assert_eq!(coins(ANNA).1, limit * u128::from(units));
+            }
+            assert_eq!(Market::orders_of(&ANNA, 0).open.len(), 1);
+            finish_block();
+            assert_ok!(cancel(ANNA, id));
+            assert_eq!(coins(ANNA), (COINS, 0));
+            assert!(!Books::<Test>::contains_key(Step(60), ANNA));
+            finish_block();
+        });
+    }
+}
+
+/// Returns the id of the order that just took another's place.
+fn last_id() -> OrderId {
+    match events().last() {
+        Some(Event::OrderReplaced { new, .. }) => *new,
+        other => panic!("not a replacement: {other:?}"),
+    }
+}
+
+#[test]
+fn a_changed_order_that_may_have_matched_holds_its_coins_until_its_step() {
+    test_with(Mechanism::Continuous, || {
+        // There is nothing behind this offer, but ANNA's orders meet it.
+        sell(BEN, 12, 1, 1);
+        let mut id = buy(ANNA, 12, 9, 10);
+        let mut held = 90;
+        for limit in 10..16 {
+            finish_block();
+            assert_ok!(replace(ANNA, id, limit, 10));
+            id = last_id();
+            held += limit * 10;
+            assert_eq!(coins(ANNA).1, held);
+        }
+        // Seven are kept: another change has no room, and nothing changes.
+        finish_block();
+        assert_noop!(replace(ANNA, id, 20, 10), Error::<Test>::TooManyChanges);
+        assert_noop!(
+            place(ANNA, terms(Side::Buy, 12, 20, 1)),
+            Error::<Test>::TooManyChanges
+        );
+        // Standing ones have room of their own.
+        for limit in 1..=3 {
+            stand(ANNA, Side::Buy, limit, 1, None);
+        }
+        finish_blocks_until(11);
+        assert_eq!(coins(ANNA).1, held + 1 + 2 + 3);
+        let told = finish_block();
+        let is_left_out = |event: &Event<_>| matches!(event, Event::StandingOrderSkipped { .. });
+        assert!(!told.iter().any(is_left_out), "{told:?}");
+        let book = Books::<Test>::get(Step(12), ANNA).expect("it has one");
+        assert_eq!(book.orders.len(), 7 + 3);
+        finish_block();
+        // Now only what stands for the next step.
+        assert_eq!(coins(ANNA).1, 6);
+    });
+}
+
+#[test]
+fn a_cancelled_order_does_not_count_among_those_a_member_may_have() {
+    test_with(Mechanism::Continuous, || {
+        sell(BEN, 9, 1, 1);
+        let first = buy(ANNA, 9, 9, 1);
+        for limit in 10..=12 {
+            buy(ANNA, 9, limit, 1);
+        }
+        finish_block();
+        assert_noop!(
+            place(ANNA, terms(Side::Buy, 9, 13, 1)),
+            Error::<Test>::TooManyOrders
+        );
+        assert_ok!(cancel(ANNA, first));
+        buy(ANNA, 9, 13, 1);
+        let open = Market::orders_of(&ANNA, 0).open;
+        let is_open = |order: &&crate::OrderInfo<_>| order.status == OrderStatus::Open;
+        assert_eq!((open.len(), open.iter().filter(is_open).count()), (5, 4));
+        finish_block();
     });
 }

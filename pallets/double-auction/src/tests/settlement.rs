@@ -9,8 +9,8 @@ use frame_support::{
 };
 
 use crate::{
-    Books, Cap, Event, HoldReason, OrderStatus, OrderTerms, Outcomes, StepOutcome, Trades,
-    VoidReason, mock::*,
+    Books, Cap, Event, HoldReason, MemberBook, OrderStatus, OrderTerms, Outcomes, StepOutcome,
+    Trades, VoidReason, mock::*,
 };
 
 /// BEN has 1 000 Wh more than he uses, CARLA 500 Wh.
@@ -64,11 +64,11 @@ fn energy_and_coins_change_hands_at_the_average_price() {
         }));
         assert_eq!(
             Market::sales_of(Step(2)),
-            [Sale {
+            Some(vec![Sale {
                 seller: BEN,
                 buyer: ANNA,
                 energy: Wh(600)
-            }]
+            }])
         );
     });
 }
@@ -232,7 +232,7 @@ fn a_member_never_trades_with_itself() {
         assert_eq!(before, (COINS - 540, 540));
         assert_eq!(coins(BEN), (COINS, 0));
         assert_eq!(moved(2, BEN), (0, 0));
-        assert_eq!(Market::sales_of(Step(2)), []);
+        assert_eq!(Market::sales_of(Step(2)), Some(Vec::new()));
         for mechanism in [Mechanism::Loyal, Mechanism::McAfee, Mechanism::Continuous] {
             test_with(mechanism, || {
                 sellers_have_energy(2);
@@ -242,6 +242,7 @@ fn a_member_never_trades_with_itself() {
                 finish_blocks_until(3);
                 assert!(
                     Market::sales_of(Step(2))
+                        .expect("they are kept")
                         .iter()
                         .all(|sale| sale.buyer == ANNA)
                 );
@@ -393,8 +394,9 @@ fn continuous_orders_match_as_they_arrive_at_the_resting_price() {
         finish_block();
         let first = buy(ANNA, 4, 9, 20);
         finish_block();
-        let (orders, matches) = Market::matched(Step(4));
+        let (orders, withdrawn, matches) = Market::matched(Step(4));
         assert_eq!((orders.len(), matches.len()), (2, 1));
+        assert_eq!(withdrawn, [None, None]);
         let second = buy(DORA, 4, 5, 20);
         finish_blocks_until(5);
         assert_eq!(fill(4, ANNA, first), (20, 60));
@@ -417,8 +419,20 @@ fn a_continuous_order_that_is_withdrawn_keeps_what_it_matched() {
         // What it holds stays until it is known what matched.
         assert_eq!(coins(ANNA).1, 180);
         let late = sell(CARLA, 5, 3, 8);
+        let (_, withdrawn, matches) = Market::matched(Step(5));
+        assert_eq!(withdrawn, [Some(3), None, None]);
+        assert_eq!(matches.len(), 1);
         finish_blocks_until(6);
         assert_eq!(fill(5, ANNA, bought), (8, 72));
+        // Whoever asks later sees that it was cancelled, and what it brought all the same.
+        let past = Market::orders_of(&ANNA, 9).past;
+        let [order] = &past[..] else {
+            panic!("one order, not {past:?}");
+        };
+        assert_eq!(
+            (order.status, order.withdrawn, order.traded),
+            (OrderStatus::Withdrawn, Some(3), 8)
+        );
         assert_eq!(fill(5, BEN, sold), (8, 72));
         assert_eq!(fill(5, CARLA, late), (0, 0));
         assert_eq!(coins(ANNA), (COINS - 72, 0));
@@ -486,11 +500,98 @@ fn a_clearing_is_answered_with_its_curves_and_what_was_left() {
         assert_eq!(levels(&info.demand), [(9, 60), (5, 70)]);
         assert_eq!(levels(&info.supply), [(3, 50), (7, 70)]);
         assert_eq!((info.unmatched_demand, info.unmatched_supply), (10, 10));
+        assert_eq!(info.verify(), Ok(()));
         let clearing = info.clearing.expect("it was cleared");
         assert_eq!(commonwatt_clearing::verify(&info.orders, &clearing), Ok(()));
+        assert_eq!(info.for_sale, [(BEN, 100), (CARLA, 50)]);
         assert_eq!(Market::history(Step(9), 20).len(), 1);
         assert_eq!(Market::clearing(Step(1)), None);
     });
+}
+
+#[test]
+fn a_step_without_a_seed_to_break_its_ties_is_void() {
+    for mechanism in [Mechanism::Average, Mechanism::Continuous] {
+        test_with(mechanism, || {
+            sellers_have_energy(2);
+            buy(ANNA, 2, 9, 60);
+            sell(BEN, 2, 3, 80);
+            finish_block();
+            lose_seeds();
+            let told = finish_block();
+            let void = Event::StepVoid {
+                step: Step(2),
+                reason: VoidReason::Fault,
+            };
+            assert_eq!(told, [void]);
+            assert_eq!(coins(ANNA), (COINS, 0));
+            assert_eq!(moved(2, ANNA), (0, 0));
+        });
+    }
+}
+
+#[test]
+fn a_clearing_that_cannot_be_read_back_is_not_answered() {
+    test(|| {
+        sellers_have_energy(2);
+        buy(ANNA, 2, 9, 60);
+        sell(BEN, 2, 3, 80);
+        finish_blocks_until(3);
+        assert!(Market::clearing(Step(2)).is_some());
+        lose_seeds();
+        assert_eq!(Market::clearing(Step(2)), None);
+        assert_eq!(Market::sales_of(Step(2)), None);
+        assert!(Market::do_try_state().is_err());
+    });
+}
+
+/// Writes something else into what is kept of ANNA's, BEN's or everybody's part of step 4.
+type Tamper = fn();
+
+fn tamper_with_book(who: AccountId, change: fn(&mut MemberBook<MaxBooked>)) {
+    Books::<Test>::mutate(Step(4), who, |book| {
+        change(book.as_mut().expect("it has a book"));
+    });
+}
+
+#[test]
+fn what_sellers_had_and_what_was_cancelled_is_a_part_of_the_proof() {
+    let tampered: [(&str, Tamper); 4] = [
+        ("nothing", || ()),
+        ("what the seller had", || {
+            tamper_with_book(BEN, |book| book.for_sale += 1);
+        }),
+        ("a cancellation that was", || {
+            tamper_with_book(CARLA, |book| book.orders[0].withdrawn = None);
+        }),
+        ("a cancellation that was not", || {
+            tamper_with_book(BEN, |book| book.orders[0].withdrawn = Some(2));
+        }),
+    ];
+    for (what, tamper) in tampered {
+        test_with(Mechanism::Continuous, || {
+            // BEN sells 40 units and has 25; CARLA's offer is taken back before DORA comes.
+            hold_energy(4, BEN, 250, None);
+            hold_energy(4, CARLA, 500, None);
+            sell(BEN, 4, 3, 40);
+            let back = sell(CARLA, 4, 2, 10);
+            buy(5, 4, 2, 1);
+            finish_block();
+            buy(ANNA, 4, 9, 20);
+            assert_ok!(cancel(CARLA, back));
+            finish_block();
+            buy(DORA, 4, 9, 30);
+            finish_block();
+            finish_block();
+            assert_eq!(record(4).cancelled, 1);
+            tamper();
+            let is_untouched = what == "nothing";
+            assert_eq!(Market::do_try_state().is_ok(), is_untouched, "{what}");
+            let info = Market::clearing(Step(4));
+            let is_proved = info.is_some_and(|info| info.verify().is_ok());
+            assert_eq!(is_proved, is_untouched, "{what}");
+        });
+    }
 }
 
 #[test]

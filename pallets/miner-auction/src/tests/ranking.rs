@@ -172,12 +172,12 @@ fn a_single_validator_makes_every_block() {
 }
 
 #[test]
-fn auctions_and_seeds_are_kept_for_the_retention() {
+fn auctions_are_kept_for_the_retention_and_seeds_for_some_more_steps() {
     test(|| {
         run_to(30);
         assert_eq!(Auction::auction(Step(18)), None);
         assert!(Auction::auction(Step(19)).is_some());
-        assert_eq!(Auction::beacon(Step(18)), None);
-        assert!(Auction::beacon(Step(19)).is_some());
+        assert_eq!(Auction::beacon(Step(18 - EARLIER_SEEDS)), None);
+        assert!(Auction::beacon(Step(19 - EARLIER_SEEDS)).is_some());
     });
 }

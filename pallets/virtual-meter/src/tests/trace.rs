@@ -106,6 +106,19 @@ fn what_was_bought_is_traced_to_its_generators() {
 }
 
 #[test]
+fn a_trace_without_its_sales_is_none_rather_than_a_part() {
+    chain(agreement(static_key(false, &[(X, 1_000_000)]))).execute_with(|| {
+        register_generator(A, COMMUNITY);
+        measure(1, A, 100);
+        finish_block();
+        sell(1, X, Y, 40).expect("it has enough");
+        assert!(VirtualMeter::trace(Step(1), &Y).is_some());
+        forget_sales();
+        assert_eq!(VirtualMeter::trace(Step(1), &Y), None);
+    });
+}
+
+#[test]
 fn what_a_correction_withdrew_from_the_seller_reads_covered_by_the_outer_grid() {
     chain(agreement(static_key(false, &[(X, 1_000_000)]))).execute_with(|| {
         register_generator(A, COMMUNITY);

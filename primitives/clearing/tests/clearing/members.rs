@@ -1,8 +1,9 @@
 //! A member never trades with itself.
 
 use commonwatt_clearing::{Mechanism, Side::*, compute_outcomes};
+use commonwatt_primitives::Bps;
 
-use crate::support::{CALLS, cleared, fills, order};
+use crate::support::{CALLS, cleared, fills, order, single_price};
 
 #[test]
 fn a_members_own_units_are_taken_out_of_both_sides() {
@@ -40,7 +41,7 @@ fn the_last_in_priority_are_taken_out_first() {
 }
 
 #[test]
-fn orders_against_oneself_move_neither_k_s_neighbours_nor_the_price() {
+fn orders_against_oneself_that_everybody_would_trade_with_move_no_price() {
     let others = vec![
         order(0, 1, Buy, 30, 7),
         order(1, 2, Buy, 20, 3),
@@ -56,6 +57,34 @@ fn orders_against_oneself_move_neither_k_s_neighbours_nor_the_price() {
         assert_eq!(with_wash.quote, plain.quote);
         assert_eq!(with_wash.trades, plain.trades);
         assert_eq!(with_wash.totals.netted, 50);
+    }
+}
+
+#[test]
+fn a_pair_of_ones_own_at_the_margin_moves_the_price_as_a_dearer_last_unit_does() {
+    let buys = order(0, 1, Buy, 9, 10);
+    let honest = [buys.clone(), order(1, 2, Sell, 3, 10)];
+    let washed = [
+        buys.clone(),
+        order(1, 2, Sell, 3, 10),
+        order(2, 2, Sell, 9, 1),
+        order(3, 2, Buy, 9, 1),
+    ];
+    let dearer = [buys, order(1, 2, Sell, 3, 9), order(2, 2, Sell, 9, 1)];
+    for (mechanism, price) in [
+        (Mechanism::Average, 6),
+        (Mechanism::Loyal, 6),
+        (Mechanism::Uniform { kappa: Bps(5_000) }, 6),
+    ] {
+        let plain = cleared(&honest, mechanism);
+        assert_eq!(single_price(&plain), price, "{mechanism}");
+        for moved in [cleared(&washed, mechanism), cleared(&dearer, mechanism)] {
+            assert_eq!(moved.totals.volume, 10, "{mechanism}");
+            assert_eq!(single_price(&moved), 9, "{mechanism}");
+            // Nobody pays or gets what its limit does not allow.
+            let range = plain.breakeven.range();
+            assert!(range.low <= Some(9) && Some(9) <= range.high);
+        }
     }
 }
 

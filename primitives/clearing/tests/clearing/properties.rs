@@ -3,7 +3,8 @@
 //! `COMMONWATT_RANDOM_BOOKS=100000 cargo test --release -p commonwatt-clearing properties` tries a hundred thousand.
 
 use commonwatt_clearing::{
-    Clearing, Mechanism, Order, Quote, Range, Side, compute_outcomes, verify,
+    Clearing, Mechanism, Order, Played, ProofError, Quote, Range, Side, Trade, compute_outcomes,
+    play, settle, verify, verify_book,
 };
 use commonwatt_primitives::{Bps, Hash, Ppm};
 use proptest::prelude::*;
@@ -117,12 +118,16 @@ fn check_trades(orders: &[Order<u64>], clearing: &Clearing) {
 }
 
 /// Every way to change one price or fill, and one of each other number; none may pass.
-fn check_that_no_change_passes(orders: &[Order<u64>], clearing: &Clearing) {
+fn check_that_no_change_passes(
+    orders: &[Order<u64>],
+    clearing: &Clearing,
+    check: impl Fn(&Clearing) -> Result<(), ProofError>,
+) {
     let refuse = |what: &str, change: &dyn Fn(&mut Clearing)| {
         let mut changed = clearing.clone();
         change(&mut changed);
         assert!(
-            verify(orders, &changed).is_err(),
+            check(&changed).is_err(),
             "{what} passes: {changed:?} of {orders:?}"
         );
     };
@@ -201,16 +206,16 @@ proptest! {
             if let (Range { low: Some(low), high: Some(high) }, false) = (breakeven.range(), matches!(mechanism, Mechanism::Average | Mechanism::McAfee)) {
                 prop_assert!(clearing.trades.iter().all(|trade| (low..=high).contains(&trade.buyer_pays)));
             }
-            check_that_no_change_passes(&orders, &clearing);
+            check_that_no_change_passes(&orders, &clearing, |changed| verify(&orders, changed));
         }
     }
 
     #[test]
-    fn every_book_of_arrivals_settles_and_its_proof_allows_nothing_else(mut orders in any_book(), scarce in 0..30u64) {
+    fn every_book_of_arrivals_settles_and_its_proof_allows_nothing_else(mut orders in any_book()) {
         commonwatt_clearing::sort_arrivals(&mut orders);
         let clearing = cleared(&orders, Mechanism::Continuous);
         check_trades(&orders, &clearing);
-        check_that_no_change_passes(&orders, &clearing);
+        check_that_no_change_passes(&orders, &clearing, |changed| verify(&orders, changed));
         // Nothing that rests could still trade with another member.
         let left = fills(&orders, &clearing.trades);
         let rests = |side: Side| orders.iter().zip(&left).filter(move |(order, filled)| order.side == side && **filled < order.units.into());
@@ -219,17 +224,85 @@ proptest! {
                 prop_assert!(buy.limit < sell.limit || buy.account == sell.account);
             }
         }
-        // Each seller keeps what it has, and no more.
-        let settled = commonwatt_clearing::settle(&orders, &clearing.trades, vec![], |_| scarce).unwrap();
-        prop_assert_eq!(verify(&orders, &settled), Ok(()));
-        check_trades(&orders, &settled);
-        let sold = |clearing: &Clearing, account: u64| {
-            let of_seller = clearing.trades.iter().filter(|trade| orders[usize::try_from(trade.sell).unwrap()].account == account);
+    }
+
+    #[test]
+    fn what_sellers_had_and_when_orders_were_cancelled_leave_one_clearing(
+        mut orders in any_book(),
+        had in prop::collection::vec(0..30u64, 8),
+        cancelled in prop::collection::vec(prop::option::of(1..4u32), 24),
+        other_had in prop::collection::vec(0..30u64, 8),
+        (which, other_cancelled) in (0..24usize, prop::option::of(1..4u32)),
+    ) {
+        commonwatt_clearing::sort_arrivals(&mut orders);
+        // So many blocks after the order came.
+        let block_of = |cancelled: &[Option<u32>], position: u32| {
+            let at = usize::try_from(position).unwrap();
+            cancelled[at].map(|later| orders[at].arrival + later)
+        };
+        let may_sell = |had: &[u64], account: &u64| had[usize::try_from(*account).unwrap()];
+        let settled = |cancelled: &[Option<u32>], had: &[u64]| {
+            let Played { matches, withdrawals } = play(&orders, |position| block_of(cancelled, position)).unwrap();
+            let clearing = settle(&orders, &matches, withdrawals, |account| may_sell(had, account)).unwrap();
+            (matches, clearing)
+        };
+        let check = |clearing: &Clearing| {
+            verify_book(&orders, clearing, |position| block_of(&cancelled, position), |account| may_sell(&had, account))
+        };
+        let (matches, clearing) = settled(&cancelled, &had);
+        prop_assert_eq!(check(&clearing), Ok(()));
+        check_trades(&orders, &clearing);
+        check_that_no_change_passes(&orders, &clearing, check);
+        // Each seller sells what it matched and has.
+        let sold = |trades: &[Trade], account: u64| {
+            let of_seller = trades.iter().filter(|trade| orders[usize::try_from(trade.sell).unwrap()].account == account);
             of_seller.map(|trade| u64::from(trade.units)).sum::<u64>()
         };
         for account in 0..8 {
-            prop_assert_eq!(sold(&settled, account), sold(&clearing, account).min(scarce));
+            prop_assert_eq!(sold(&clearing.trades, account), sold(&matches, account).min(may_sell(&had, &account)));
         }
+        // A clearing that would be right if sellers had something else, or orders were cancelled otherwise, is refused.
+        let mut otherwise = cancelled.clone();
+        otherwise[which] = other_cancelled;
+        let mut nobody = cancelled.clone();
+        nobody.fill(None);
+        let mut one_less = had.clone();
+        one_less[which % 8] = one_less[which % 8].saturating_sub(1);
+        for (cancelled, had) in [
+            (&otherwise, &had), (&nobody, &had), (&cancelled, &other_had), (&cancelled, &one_less), (&otherwise, &other_had),
+        ] {
+            let (_, forged) = settled(cancelled, had);
+            prop_assert_eq!(check(&forged).is_ok(), forged == clearing);
+        }
+    }
+
+    #[test]
+    fn what_nothing_crossed_may_as_well_never_have_come(
+        mut orders in any_book(),
+        cancelled in prop::collection::vec(prop::option::of(1..4u32), 24),
+    ) {
+        commonwatt_clearing::sort_arrivals(&mut orders);
+        let named = |orders: &[(Order<u64>, Option<u32>)]| {
+            let book: Vec<_> = orders.iter().map(|(order, _)| order.clone()).collect();
+            let at = |position: u32| &orders[usize::try_from(position).unwrap()];
+            let played = play(&book, |position| {
+                let (order, later) = at(position);
+                later.map(|later| order.arrival + later)
+            });
+            let matches = played.unwrap().matches.into_iter();
+            let id = |position: u32| at(position).0.id;
+            let named = matches.map(|trade| (id(trade.buy), id(trade.sell), trade.units, trade.buyer_pays));
+            named.collect::<Vec<_>>()
+        };
+        let all: Vec<_> = orders.iter().cloned().zip(cancelled).collect();
+        let is_crossed = |order: &Order<u64>| {
+            orders.iter().any(|other| other.side != order.side && match order.side {
+                Side::Buy => other.limit <= order.limit,
+                Side::Sell => other.limit >= order.limit,
+            })
+        };
+        let kept: Vec<_> = all.iter().filter(|(order, later)| later.is_none() || is_crossed(order)).cloned().collect();
+        prop_assert_eq!(named(&all), named(&kept));
     }
 
     #[test]
