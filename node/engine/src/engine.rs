@@ -26,6 +26,7 @@ use crate::{
     event::{Action, Delivery, Event, Judgement, Notice, Recipient},
     keys::KeyHolder,
     newcomer::{Newcomer, Wait},
+    relays::Relays,
     wire::EngineMessage,
 };
 
@@ -52,6 +53,8 @@ pub struct Engine {
     timers: BTreeSet<(u64, Timeout)>,
     /// When proposed blocks came, by height and hash.
     proposals_seen: BTreeMap<(u32, Hash), u64>,
+    /// What was passed on.
+    relays: Relays,
     /// Questions about blocks that are being answered.
     checks: BTreeMap<CheckId, Check>,
     /// The block this node made for the height that is going on.
@@ -133,6 +136,7 @@ impl Engine {
             arrivals: Arrivals::default(),
             timers: BTreeSet::new(),
             proposals_seen: BTreeMap::new(),
+            relays: Relays::default(),
             checks: BTreeMap::new(),
             own: BTreeSet::new(),
             newcomer: None,
@@ -292,7 +296,16 @@ impl Engine {
         let genesis = self.chain.genesis_hash();
         match verify_message(&self.next.set, &genesis, &message, read_header) {
             Ok(()) => {
-                self.judge(delivery, Judgement::Accept);
+                let round = self.machine.position().map_or(0, |(_, round)| round);
+                let (now_ms, pause) = (self.now.steady_ms, self.config.agreement.rebroadcast / 2);
+                let is_passed_on = self.relays.admit(&message, round, now_ms, pause);
+                self.judge(
+                    delivery,
+                    match is_passed_on {
+                        true => Judgement::Accept,
+                        false => Judgement::Ignore,
+                    },
+                );
                 self.feed(Input::Message { peer, message })
             }
             Err(refusal) => {
