@@ -51,7 +51,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logs")]
 struct LoggingArgs {
-    /// Log filter, a list of target=level [default: warn,commonwatt=info; or the variable RUST_LOG]
+    /// Log filter, a list of target=level [default: warn,commonwatt=info,libp2p_gossipsub=error; or the variable RUST_LOG]
     #[arg(short = 'l', long = "log", global = true, value_name = "FILTER")]
     log: Option<String>,
     /// Log format

@@ -127,7 +127,9 @@ impl LightCommand {
             reminded: None,
             output: Ok(()),
         };
-        let follower = Follower::new(network.clone(), events, self.until);
+        let timing = spec.genesis.timing;
+        let follower = Follower::new(network.clone(), events, self.until)
+            .with_clock(move || timing.step_at(now_ms()).0);
         tasks.spawn(
             "following the chain",
             follow(follower, ledger, teller, light, stop),

@@ -27,8 +27,8 @@ pub enum LogFormat {
 }
 
 /// What is logged unless somebody says otherwise. FRAME traces each extrinsic with its bytes at level info, so only our
-/// own targets are that loud.
-const QUIET: &str = "warn,commonwatt=info";
+/// own targets are that loud. Gossip warns that it does not publish again what was published, which is as it should be.
+const QUIET: &str = "warn,commonwatt=info,libp2p_gossipsub=error";
 
 /// Longest filter, with all that was added to it.
 const FILTER_BYTES_MAX: usize = 8 * 1024;
@@ -229,6 +229,16 @@ mod tests {
             kept.take();
             say();
             assert_eq!(kept.take(), "");
+        });
+    }
+
+    #[test]
+    fn unless_told_otherwise_gossip_does_not_warn_of_what_is_as_it_should_be() {
+        logged(QUIET, LogFormat::Text, |_, kept| {
+            tracing::warn!(target: "libp2p_gossipsub::behaviour", "not published again");
+            assert_eq!(kept.take(), "");
+            tracing::warn!(target: "libp2p_swarm", "a connection was cut");
+            assert!(kept.take().contains("was cut"));
         });
     }
 

@@ -17,9 +17,11 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from time import monotonic
 
 from cluster import (
-    PATIENCE_S, Cluster, Skipped, closed_step, require_tools, run_stories, wait_for_height, wait_for_same_chain, wait_until)
+    HERE, PATIENCE_S, Cluster, Skipped, closed_step, require_tools, run_stories, wait_for_height, wait_for_same_chain,
+    wait_until)
 
 # The validator that is attacked, and whose place the rogue takes.
 TARGET, ROGUE, ROGUE_KEY = 1, 4, "//Dave"
@@ -28,6 +30,10 @@ FIRST_STEPS = 3
 MUTES = 64
 # How much the attacked node's memory may grow through all attacks: answers that are on their way have 128 MiB.
 GROWTH_BYTES_MAX = 256 * 1024 * 1024
+# How soon a node has its peers that comes back, its start included.
+COMES_BACK_S = 20
+# The figure of a node's peers.
+PEERS = "substrate_sub_libp2p_peers_count"
 NOT_HERE = 77
 
 
@@ -127,6 +133,36 @@ class Attacks:
         assert thrown == MUTES, f"{MUTES - thrown} of {MUTES} silent connections stay"
         return f"{let_in} of {MUTES} connected, all thrown out; {went_on}"
 
+    def crowd(self):
+        """Without any key somebody fills the places of those that have not yet said who they are, while a node comes back."""
+        comes_back = self.honest[-1]
+        height = self.target.rpc.height()
+        port = re.search(r"/tcp/(\d+)/", self.address)[1]
+        addresses = [f"{self.cluster.address(node.number)}:{port}" for node in self.honest]
+        namespace = self.cluster.nodes[ROGUE - 1].namespace
+        crowd = subprocess.Popen(["ip", "netns", "exec", namespace, sys.executable, HERE / "crowd.py", *addresses],
+                                 stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+        try:
+            assert json.loads(crowd.stdout.readline() or "{}").get("held"), "no crowd comes together"
+            comes_back.kill()
+            # Three of four are needed, so that the others wait for it.
+            comes_back.start()
+            began = monotonic()
+            wait_until(lambda: comes_back.metric(PEERS) >= len(self.honest) - 1, f"{comes_back.name} has its peers",
+                       COMES_BACK_S)
+            took = monotonic() - began
+            for node in self.honest:
+                wait_for_height(node.rpc, height + 2)
+            assert crowd.poll() is None, "the crowd has gone by itself"
+        finally:
+            crowd.kill()
+            crowd.communicate()
+        for node in self.honest:
+            wait_until(lambda: node.rpc.height() >= closed_step(node.rpc) - 1, "a block for every step that has closed")
+        said = [line for node in self.honest for line in node.lines("connections come faster than they show who they are")]
+        assert said, "nobody says why connections were given up"
+        return f"killed with a crowd at every door, {comes_back.name} has all its peers {took:.1f} s after its start"
+
     def memory_is_bounded(self):
         peak = self.target.memory_bytes()
         assert peak - self.before <= GROWTH_BYTES_MAX, f"{self.before} bytes before, {peak} after"
@@ -152,12 +188,15 @@ def stories_of(told):
         ("wrong-chain", "a peer of another chain is not let in", told.is_refused("wrong-chain", "another chain")),
         ("forged-hello", "a hello with another's signature is not let in", told.is_refused("forged-hello", "vote key")),
         ("mute", "connections that say nothing, more than there is room for, are closed", told.mutes),
+        ("crowd", "a node comes back while others' silent connections fill the doorstep", told.crowd),
         ("garbage-requests", "garbage instead of requests", told.is_banned("garbage-requests", "Garbage")),
         ("garbage-gossip", "garbage instead of gossip", told.is_banned("garbage-gossip", "Garbage", "InvalidMessage")),
         ("oversized", "requests and messages that are too long", told.is_banned("oversized", "Oversized")),
         ("flood", "a flood of statuses", told.is_banned("flood", "Flood")),
         ("transactions", "a flood of transactions that nobody signed",
          told.is_banned("transactions", "InvalidMessage", "Flood")),
+        ("forged-transactions", "transactions with wrong signatures, fewer than its rate",
+         told.is_banned("forged-transactions", "InvalidMessage")),
         ("replay", "what others said, again and again", told.does_no_harm("replay")),
         ("stale", "what others said long ago", told.does_no_harm("stale")),
         ("wrong-certificates", "other blocks than were asked for, with their certificates",

@@ -9,8 +9,8 @@ use std::{
 };
 
 use commonwatt_executor::{
-    BlockChanges, BlockDraft, BuildLimits, Built, Executor, Outcome, extrinsic_hash,
-    extrinsics_root,
+    BlockChanges, BlockDraft, BuildLimits, Built, Executor, Outcome, decode_extrinsic,
+    extrinsic_hash, extrinsics_root,
 };
 use commonwatt_primitives::{
     AccountId, Step, StepTiming,
@@ -27,7 +27,7 @@ use sp_core::storage::{Storage, well_known_keys};
 use sp_runtime::{
     DigestItem,
     traits::Header as _,
-    transaction_validity::{TransactionSource, TransactionValidityError},
+    transaction_validity::{TransactionSource, TransactionValidityError, UnknownTransaction},
 };
 use sp_state_machine::Backend;
 use tokio::sync::broadcast;
@@ -37,7 +37,7 @@ use crate::{
     agreement::take_seal,
     news::{WATCHES_MAX, Watchers},
     proposal::CheckedBlocks,
-    validation::AtBlock,
+    validation::{AtBlock, is_bound_alike},
 };
 
 /// Heads a subscriber may leave unread before it misses some.
@@ -261,16 +261,41 @@ impl Chain {
         self.take_in(TransactionSource::External, extrinsics)
     }
 
+    /// Returns whether no signature of any block near this node's best makes a transaction right whose signature was found
+    /// wrong here: nobody that has it from somebody honest passes it on.
+    pub fn is_forged(&self, extrinsic: &[u8]) -> bool {
+        let best = self.best().0;
+        decode_extrinsic(extrinsic).is_ok_and(|extrinsic| is_bound_alike(&extrinsic, best))
+    }
+
     fn take_in(
         &self,
         source: TransactionSource,
         extrinsics: Vec<Vec<u8>>,
     ) -> Vec<Result<Hash, PoolError>> {
-        let results = self.with_pool(|pool| {
-            // The pool takes verdicts to be of the block up to which it knows the chain.
-            let known = self.db.hash_of(pool.best()).ok().flatten();
-            let hash = known.unwrap_or_else(|| self.best().1);
-            pool.submit_many(source, extrinsics, &AtBlock { chain: self, hash })
+        let (number, prechecked): (_, Vec<_>) = {
+            let pool = self.pool.lock();
+            let prechecked = extrinsics.into_iter().map(|extrinsic| {
+                pool.precheck(source, &extrinsic)?;
+                Ok((source, Arc::<[u8]>::from(extrinsic)))
+            });
+            (pool.best(), prechecked.collect())
+        };
+        // Of the block up to which the pool knows the chain, as far as the database does.
+        let known = self.db.hash_of(number).ok().flatten();
+        let (number, hash) = known.map_or_else(|| self.best(), |hash| (number, hash));
+        // Validated without the lock, so that neither submissions nor the agreement wait for a batch of others.
+        let batch: Vec<_> = prechecked.iter().flatten().cloned().collect();
+        let verdicts = AtBlock { chain: self, hash }.validate_batch(&batch);
+        let mut verdicts = verdicts.into_iter();
+        let results: Vec<_> = self.with_pool(|pool| {
+            let insert = |prechecked: Result<(_, Arc<[u8]>), PoolError>| {
+                let (source, extrinsic) = prechecked?;
+                let unknown = || Err(Refusal::Unknown(UnknownTransaction::CannotLookup));
+                let verdict = verdicts.next().unwrap_or_else(unknown);
+                pool.insert(source, extrinsic, verdict, number)
+            };
+            prechecked.into_iter().map(insert).collect()
         });
         for error in results.iter().filter_map(|result| result.as_ref().err()) {
             self.observe(Observed::Refused(error));

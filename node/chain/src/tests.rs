@@ -1,6 +1,14 @@
 //! The chain on the real runtime and a real database.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 use codec::{Decode, Encode};
 use commonwatt_executor::{BuildLimits, Executor};
@@ -21,11 +29,14 @@ use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_miner_auction::{Bid, Call as AuctionCall};
 use pallet_virtual_meter::{StepSummary, Trace};
 use sp_core::Pair as _;
-use sp_runtime::{DigestItem, traits::Header as _, transaction_validity::TransactionSource};
+use sp_runtime::{
+    DigestItem, generic::Era, traits::Header as _, transaction_validity::TransactionSource,
+};
 use tempfile::TempDir;
 
 use crate::{
-    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, Checked, ProposalDraft,
+    Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, Checked, Observed,
+    Observer, ProposalDraft,
     SessionPairs, Validators, validation::AtBlock,
 };
 
@@ -923,6 +934,61 @@ fn many_transactions_are_taken_in_as_one() {
         )
         .unwrap();
     assert_eq!(encoded, 40u32.encode());
+}
+
+/// Looks into the pool, from another thread, while transactions are validated.
+#[derive(Default)]
+struct Looker {
+    chain: OnceLock<Weak<Chain>>,
+    has_seen: AtomicBool,
+}
+
+impl Observer for Looker {
+    fn observe(&self, what: Observed<'_>) {
+        let chain = self.chain.get().and_then(Weak::upgrade);
+        if let (Observed::ValidationBegan(_), Some(chain)) = (what, chain) {
+            let (sender, looked) = mpsc::channel();
+            std::thread::spawn(move || sender.send(chain.pool_status()));
+            let looked = looked.recv_timeout(Duration::from_secs(5));
+            self.has_seen.store(looked.is_ok(), Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn the_pool_can_be_used_while_transactions_of_others_are_validated() {
+    let (chain, _folder) = open();
+    let chain = Arc::new(chain);
+    let looker = Arc::new(Looker::default());
+    looker.chain.set(Arc::downgrade(&chain)).unwrap();
+    assert!(chain.set_observer(looker.clone()));
+    let batch = vec![signed(&chain, remark(&[1]), 0, "X")];
+    assert!(chain.submit_passed_on(batch)[0].is_ok());
+    assert!(looker.has_seen.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_wrong_signature_that_another_block_could_make_right_is_no_forgery() {
+    let (chain, _folder) = open();
+    for _ in 0..8 {
+        author(&chain);
+    }
+    let (best, _) = chain.best();
+    let forged_in = |era: Era| {
+        let context = SigningContext {
+            era,
+            ..SigningContext::immortal(Hash::repeat_byte(9))
+        };
+        let transaction = sign_ed25519(remark(&[1]), 0, &context, &pair("X"));
+        assert!(chain.submit_passed_on(vec![transaction.clone()])[0].is_err());
+        chain.is_forged(&transaction)
+    };
+    assert!(forged_in(Era::Immortal));
+    assert!(forged_in(Era::mortal(64, u64::from(best - 4))));
+    // Who is a block ahead or behind sees another block at which the era began.
+    assert!(!forged_in(Era::mortal(8, u64::from(best))));
+    assert!(!forged_in(Era::mortal(8, u64::from(best + 1))));
+    assert!(!chain.is_forged(b"garbage"));
 }
 
 #[test]

@@ -207,6 +207,23 @@ fn sender_of(extrinsic: &UncheckedExtrinsic) -> Option<&AccountId> {
     }
 }
 
+/// Blocks by which nodes that pass transactions on to each other may be apart.
+const BLOCKS_APART_MAX: u64 = 3;
+
+/// Returns whether all nodes whose best block is near `best` verify a transaction's signature against the same block. A mortal
+/// one names its block by the number in its era alone, so that whoever has another era open takes another block's hash.
+pub(crate) fn is_bound_alike(extrinsic: &UncheckedExtrinsic, best: u32) -> bool {
+    let Preamble::Signed(_, _, extension) = &extrinsic.preamble else {
+        return false;
+    };
+    let era = extension.4.0;
+    let best = u64::from(best);
+    let birth_near = |number: u64| era.birth(number);
+    era.is_immortal()
+        || birth_near(best.saturating_sub(BLOCKS_APART_MAX))
+            == birth_near(best.saturating_add(BLOCKS_APART_MAX))
+}
+
 fn nonce_of(extrinsic: &UncheckedExtrinsic) -> Option<Nonce> {
     match &extrinsic.preamble {
         Preamble::Signed(_, _, extension) => Some(extension.5.0),

@@ -26,6 +26,7 @@ use crate::{
     event::{Action, Delivery, Event, Judgement, Notice, Recipient},
     keys::KeyHolder,
     newcomer::{Newcomer, Wait},
+    relays::Relays,
     wire::EngineMessage,
 };
 
@@ -52,6 +53,8 @@ pub struct Engine {
     timers: BTreeSet<(u64, Timeout)>,
     /// When proposed blocks came, by height and hash.
     proposals_seen: BTreeMap<(u32, Hash), u64>,
+    /// What was passed on.
+    relays: Relays,
     /// Questions about blocks that are being answered.
     checks: BTreeMap<CheckId, Check>,
     /// The block this node made for the height that is going on.
@@ -153,6 +156,7 @@ impl Engine {
             arrivals: Arrivals::default(),
             timers: BTreeSet::new(),
             proposals_seen: BTreeMap::new(),
+            relays: Relays::default(),
             checks: BTreeMap::new(),
             own: BTreeSet::new(),
             newcomer: None,
@@ -321,7 +325,16 @@ impl Engine {
         match verify_message(&self.next.set, &genesis, &message, read_header) {
             Ok(()) => {
                 self.note_proposal(proposed);
-                self.judge(delivery, Judgement::Accept);
+                let round = self.machine.position().map_or(0, |(_, round)| round);
+                let (now_ms, pause) = (self.now.steady_ms, self.config.agreement.rebroadcast / 2);
+                let is_passed_on = self.relays.admit(&message, round, now_ms, pause);
+                self.judge(
+                    delivery,
+                    match is_passed_on {
+                        true => Judgement::Accept,
+                        false => Judgement::Ignore,
+                    },
+                );
                 self.feed(Input::Message { peer, message })
             }
             Err(refusal) => {

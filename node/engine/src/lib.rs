@@ -37,6 +37,7 @@ mod evidence;
 mod job;
 mod keys;
 mod newcomer;
+mod relays;
 mod timeliness;
 mod wire;
 

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     Breach, Contradiction, Flaw, Ledger, LedgerError, Refused, Verified,
-    limits::{PEERS_MAX, TICK},
+    limits::{AHEAD_OF_CLOCK_MAX, PEERS_MAX, TICK},
     plan::{Ask, Plan, Ready},
     verify::read_header,
     verify_next, verify_same,
@@ -85,6 +85,8 @@ pub struct Follower {
     began: Instant,
     /// The last block that is wanted, if not all are.
     until: Option<u32>,
+    /// The last block that there can be.
+    newest: Box<dyn Fn() -> u32 + Send + Sync>,
 }
 
 type Answer = (PeerNumber, Ask, Result<Vec<Vec<u8>>, RequestError>);
@@ -110,7 +112,15 @@ impl Follower {
             plan: Plan::new(0),
             began: Instant::now(),
             until,
+            newest: Box::new(|| u32::MAX),
         }
+    }
+
+    /// Has peers believed no more blocks than there can be by the clock, which `newest` tells.
+    #[must_use]
+    pub fn with_clock(mut self, newest: impl Fn() -> u32 + Send + Sync + 'static) -> Self {
+        self.newest = Box::new(newest);
+        self
     }
 
     /// Follows until `stop`, or until the last block that is wanted was verified.
@@ -145,7 +155,7 @@ impl Follower {
                 () = &mut stop => return Ok(ledger),
                 event = self.events.recv() => {
                     let event = event.ok_or(FollowError::NetworkEnded)?;
-                    self.note(event, &mut tell);
+                    self.note(event, ledger.tip().number, &mut tell);
                 }
                 answer = answers.recv() => {
                     // This function holds a sender, so there is always one.
@@ -185,7 +195,7 @@ impl Follower {
         });
     }
 
-    fn note(&mut self, event: Event, tell: &mut impl FnMut(News<'_>)) {
+    fn note(&mut self, event: Event, tip: u32, tell: &mut impl FnMut(News<'_>)) {
         match event {
             Event::PeerJoined { peer, id, .. } => {
                 self.plan.note_came(peer);
@@ -195,7 +205,11 @@ impl Follower {
                 self.plan.note_gone(peer);
                 tell(News::PeerGone);
             }
-            Event::Status { peer, decided } => self.plan.note_decided(peer, decided),
+            Event::Status { peer, decided } => {
+                // A clock that is slow must not end the following.
+                let newest = (self.newest)().max(tip.saturating_add(AHEAD_OF_CLOCK_MAX));
+                self.plan.note_decided(peer, decided.min(newest));
+            }
             // This node takes no part in gossip, and has nothing that others ask for.
             Event::Gossip(gossip) => self.network.report(&gossip.id, Verdict::Ignore),
             Event::Transactions(batch) => self.network.report(&batch.id, Verdict::Ignore),

@@ -8,6 +8,9 @@ pub const RANGE_BLOCKS: u32 = commonwatt_network::limits::BLOCKS_PER_ANSWER_MAX;
 /// Ranges that are asked for or wait to be verified: some are on their way while one is verified.
 pub const RANGES_MAX: usize = 4;
 
+/// Blocks after the last verified one that a peer is believed to have, whatever the clock says.
+pub const AHEAD_OF_CLOCK_MAX: u32 = RANGE_BLOCKS;
+
 /// Peers that are remembered.
 pub const PEERS_MAX: usize = commonwatt_network::limits::PEERS_MAX;
 

@@ -86,10 +86,12 @@ enum Attack {
     SlowReader,
     /// It floods with transactions that nobody signed.
     Transactions,
+    /// Its transactions, below its rate, have wrong signatures.
+    ForgedTransactions,
 }
 
 impl Attack {
-    const ALL: [(&'static str, Self); 13] = [
+    const ALL: [(&'static str, Self); 14] = [
         ("stranger", Self::Stranger),
         ("wrong-chain", Self::WrongChain),
         ("forged-hello", Self::ForgedHello),
@@ -103,6 +105,7 @@ impl Attack {
         ("wrong-certificates", Self::WrongCertificates),
         ("slow-reader", Self::SlowReader),
         ("transactions", Self::Transactions),
+        ("forged-transactions", Self::ForgedTransactions),
     ];
 
     fn parse(name: &str) -> Self {
@@ -230,6 +233,17 @@ fn gossip(topic: Topic, keys: &Keypair) -> Gossip {
 fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap();
     [&length.to_le_bytes()[..], message].concat()
+}
+
+/// Returns a remark that somebody is said to have signed, for all time: `0x84`, address, signature, era, nonce, tip, call.
+fn forged(number: u32) -> Vec<u8> {
+    let signer = [&[0], &[7; 32][..]].concat();
+    let signature = [&[0], &[9; 64][..]].concat();
+    let rest = (0_u8, Compact(number), Compact(0_u128));
+    let remark = [[0, 0].to_vec(), number.to_le_bytes().to_vec().encode()].concat();
+    [vec![0x84], signer, signature, rest.encode(), remark]
+        .concat()
+        .encode()
 }
 
 /// Puts the attempt before a gossiped payload.
@@ -450,6 +464,10 @@ impl Rogue {
                         .collect();
                     self.gossip(Topic::Transactions, attempted(tick, &batch.encode()));
                 }
+            }
+            Attack::ForgedTransactions => {
+                let batch: Vec<_> = (0..100).map(|at| forged(tick * 100 + at)).collect();
+                self.gossip(Topic::Transactions, attempted(tick, &batch.encode()));
             }
         }
     }

@@ -22,11 +22,11 @@ use crate::{
     error::StartError,
     gate::Gate,
     limits::{
-        ANSWER_BYTES_MAX, BLOCKS_REQUEST_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_MAX,
-        CONNECTIONS_PER_PEER_MAX, GOSSIP_OVERHEAD_BYTES, HELLO_BYTES_MAX, HISTORY_HEARTBEATS,
-        MESH_PEERS, MESH_PEERS_HIGH, MESH_PEERS_LOW, PEER_QUEUE_MESSAGES_MAX, PING_INTERVAL,
-        PING_TIMEOUT, REQUEST_TIMEOUT, REQUESTS_ASKED_PER_PEER_MAX, SHORT_REQUEST_TIMEOUT,
-        STATUS_BYTES_MAX, TRANSACTIONS_REQUEST_BYTES_MAX,
+        ANSWER_BYTES_MAX, BLOCKS_REQUEST_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX,
+        CONNECTIONS_PENDING_MAX, CONNECTIONS_PER_PEER_MAX, GOSSIP_OVERHEAD_BYTES, HELLO_BYTES_MAX,
+        HISTORY_HEARTBEATS, MESH_PEERS, MESH_PEERS_HIGH, MESH_PEERS_LOW, PEER_QUEUE_MESSAGES_MAX,
+        PING_INTERVAL, PING_TIMEOUT, REQUEST_TIMEOUT, REQUESTS_ASKED_PER_PEER_MAX,
+        SHORT_REQUEST_TIMEOUT, STATUS_BYTES_MAX, TRANSACTIONS_REQUEST_BYTES_MAX,
     },
     topic::Topic,
     traffic::Protocol,
@@ -106,7 +106,7 @@ impl Behaviour {
     /// Makes the behaviour of a node.
     pub(crate) fn new(config: &NetworkConfig, keys: &Keypair) -> Result<Self, StartError> {
         let limits = connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(CONNECTIONS_PENDING_MAX))
+            .with_max_pending_incoming(Some(CONNECTIONS_PENDING_IN_MAX))
             .with_max_pending_outgoing(Some(CONNECTIONS_PENDING_MAX))
             .with_max_established(Some(CONNECTIONS_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));

@@ -25,6 +25,18 @@ impl Bucket {
 
     /// Takes one; `false` when it is empty.
     pub(crate) fn take(&mut self, now: Duration) -> bool {
+        self.take_many(1, now)
+    }
+
+    /// Gives one back.
+    pub(crate) fn give_back(&mut self) {
+        let full = u64::from(self.burst) * 1000;
+        self.filled = self.filled.saturating_add(1000).min(full);
+    }
+
+    /// Takes so many, or none; `false` when there are fewer.
+    pub(crate) fn take_many(&mut self, many: usize, now: Duration) -> bool {
+        let wanted = u64::try_from(many).unwrap_or(u64::MAX).saturating_mul(1000);
         let elapsed_ms = now.saturating_sub(self.updated).as_millis();
         let elapsed_ms = u64::try_from(elapsed_ms).unwrap_or(u64::MAX);
         if elapsed_ms > 0 {
@@ -33,7 +45,7 @@ impl Bucket {
             self.filled = self.filled.saturating_add(gained).min(full);
             self.updated = now;
         }
-        match self.filled.checked_sub(1000) {
+        match self.filled.checked_sub(wanted) {
             Some(rest) => {
                 self.filled = rest;
                 true
@@ -63,5 +75,8 @@ mod tests {
         assert_eq!(take_all(&mut bucket, Duration::from_secs(2)), 3);
         assert_eq!(take_all(&mut bucket, Duration::from_secs(900)), 5);
         assert_eq!(take_all(&mut bucket, Duration::from_secs(1)), 0);
+        bucket.give_back();
+        assert!(!bucket.take_many(2, Duration::from_secs(1)));
+        assert!(bucket.take_many(1, Duration::from_secs(1)));
     }
 }

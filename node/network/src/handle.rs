@@ -12,6 +12,7 @@ use crate::{
     config::NetworkConfig,
     error::{PublishError, RequestError, StartError},
     event::{EventReceiver, Inbox},
+    figures::{Figure, figures},
     limits::COMMANDS_MAX,
     numbers::PeerNumber,
     outbox::Outbox,
@@ -216,6 +217,11 @@ impl NetworkHandle {
     /// Returns what has happened.
     pub fn statistics(&self) -> Statistics {
         self.shared.counters.statistics()
+    }
+
+    /// Returns all of that under the names it has in metrics, always the same figures in the same order.
+    pub fn figures(&self) -> Vec<Figure> {
+        figures(&self.statistics(), &self.traffic())
     }
 
     /// Ends the network: closes all connections and returns when its task is over.

@@ -32,8 +32,10 @@ mod bucket;
 pub mod compact;
 mod config;
 mod dialer;
+mod doorstep;
 mod error;
 mod event;
+mod figures;
 mod gate;
 mod handle;
 mod hello;
@@ -54,6 +56,7 @@ pub use error::{AddressError, PublishError, RequestError, StartError};
 pub use event::{
     Event, EventReceiver, Gossip, IncomingRequest, Request, Responder, TransactionBatch,
 };
+pub use figures::Figure;
 pub use handle::{Network, NetworkHandle, PeerInfo};
 pub use hello::{Claim, Hello, hello_payload};
 pub use numbers::PeerNumber;

@@ -14,8 +14,25 @@ pub const CONNECTIONS_MAX: u32 = 544;
 /// Connections to one peer.
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 2;
 
-/// Connections that are being negotiated, in each direction.
+/// Connections to others that are being negotiated.
 pub const CONNECTIONS_PENDING_MAX: u32 = 64;
+
+/// Connections of others that have not yet shown who they are. Beyond it one of the host with most of them makes room, of one
+/// where no static peer is.
+pub const DOORSTEP_MAX: usize = 256;
+
+/// Of those, from one IPv4 address or IPv6 network of 64 bits. Beyond it the one that has waited longest makes room. As many
+/// as a network on one machine has validators.
+pub const DOORSTEP_PER_HOST_MAX: usize = 64;
+
+/// How long a connection may take to show who it is: three round trips.
+pub const DOORSTEP_TIME: Duration = Duration::from_secs(3);
+
+/// Connections of others that are being negotiated, those included that make room just now.
+pub const CONNECTIONS_PENDING_IN_MAX: u32 = 512;
+
+/// How often is said that connections had to make room.
+pub const CROWD_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Peers that are connected but have not been let in. Beyond it the one that waits longest has to go; peers that
 /// the configuration names do not count.
@@ -146,10 +163,12 @@ pub const PEER_QUEUE_MESSAGES_MAX: [usize; 4] = [4096, 4, 1024, 512];
 // ---------------------------------------------------------------- rates of one peer
 
 /// Gossip messages a second of one peer, in the order of [`crate::Topic::ALL`]. Duplicates do not count. Of votes,
-/// a peer passes on those of all validators.
-pub const GOSSIP_RATE: [u32; 4] = [2048, 4, 256, 256];
+/// a peer passes on those of all validators; of proposals, one that makes up for missed steps brings one for each of them.
+pub const GOSSIP_RATE: [u32; 4] = [2048, 64, 256, 256];
 /// Seconds of [`GOSSIP_RATE`] that may come at once.
 pub const GOSSIP_BURST_SECONDS: u32 = 4;
+/// Bytes of proposals a second of one peer: four of the largest, or many small ones.
+pub const PROPOSAL_BYTES_RATE: u32 = 72 * 1024 * 1024;
 
 /// Requests a second of one peer, for each kind of request.
 pub const REQUEST_RATE: u32 = 20;

@@ -123,6 +123,8 @@ pub struct Statistics {
     pub peers: u64,
     /// Connections established.
     pub connections: u64,
+    /// Connections that were given up before they had shown who they are, since others came.
+    pub crowded_out: u64,
     /// Hellos that were refused.
     pub hellos_refused: u64,
     /// Peers banned.
@@ -158,6 +160,7 @@ pub(crate) struct Counters {
     received: [AtomicU64; Protocol::ALL.len()],
     pub(crate) peers: AtomicU64,
     pub(crate) connections: AtomicU64,
+    pub(crate) crowded_out: AtomicU64,
     pub(crate) hellos_refused: AtomicU64,
     pub(crate) bans: AtomicU64,
     pub(crate) published: [AtomicU64; 4],
@@ -212,6 +215,7 @@ impl Counters {
         Statistics {
             peers: read(&self.peers),
             connections: read(&self.connections),
+            crowded_out: read(&self.crowded_out),
             hellos_refused: read(&self.hellos_refused),
             bans: read(&self.bans),
             published: read_all(&self.published),

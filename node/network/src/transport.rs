@@ -26,7 +26,8 @@ use crate::{
     traffic::{Counters, Protocol},
 };
 
-/// How long a connection may take until it is encrypted and authenticated.
+/// How long a connection may take until it is encrypted and authenticated. One of others has less time, see
+/// [`crate::limits::DOORSTEP_TIME`].
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams of one connection at once: two for each topic and some for requests, which have bounds of their own, so

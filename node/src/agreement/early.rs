@@ -3,15 +3,17 @@
 //! A bid names the last block that its bidder knew, and a bidder may be a block ahead: the last vote or a large block came
 //! to it first. Its bid is for the bidder's next block, so what a node behind it hears is neither wrong nor late.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Result;
 use commonwatt_chain::Chain;
 use commonwatt_executor::decode_extrinsic;
+use commonwatt_network::PeerNumber;
 use commonwatt_runtime::{RuntimeCall, apis::AuctionContract};
 use pallet_miner_auction::Call;
 
-/// Bids that are kept. Nobody has checked their signatures, so that the oldest make room for new ones.
+/// Bids that are kept. Nobody can check their signatures before the block is there that they name, so that the peer that
+/// brought most makes room: the oldest of its bids goes.
 const KEPT_MAX: usize = 512;
 
 /// Blocks ahead of this node for which bids are kept: who is further behind fetches blocks, and bids with them.
@@ -21,8 +23,15 @@ const BLOCKS_AHEAD_MAX: u32 = 2;
 pub struct EarlyBids {
     /// Heights between a bid's block and the block it is about.
     lead: u32,
-    /// Each with the block it is for, in the order they came.
-    kept: VecDeque<(u32, Vec<u8>)>,
+    /// In the order they came.
+    kept: VecDeque<Kept>,
+}
+
+struct Kept {
+    /// The block it is for.
+    block: u32,
+    brought_by: PeerNumber,
+    bid: Vec<u8>,
 }
 
 impl EarlyBids {
@@ -44,7 +53,7 @@ impl EarlyBids {
     }
 
     /// Keeps an extrinsic if it is a bid for a block soon after the one that follows `best`; returns whether it did.
-    pub fn keep(&mut self, extrinsic: &[u8], best: u32) -> bool {
+    pub fn keep(&mut self, extrinsic: &[u8], brought_by: PeerNumber, best: u32) -> bool {
         let Some(due) = self.block_of(extrinsic) else {
             return false;
         };
@@ -52,14 +61,32 @@ impl EarlyBids {
         if due <= next || due > next.saturating_add(BLOCKS_AHEAD_MAX) {
             return false;
         }
-        if self.kept.iter().any(|(_, known)| known == extrinsic) {
+        if self.kept.iter().any(|known| known.bid == extrinsic) {
             return true;
         }
-        if self.kept.len() >= KEPT_MAX {
-            self.kept.pop_front();
+        self.kept.push_back(Kept {
+            block: due,
+            brought_by,
+            bid: extrinsic.to_vec(),
+        });
+        if self.kept.len() > KEPT_MAX {
+            self.make_room();
         }
-        self.kept.push_back((due, extrinsic.to_vec()));
         true
+    }
+
+    /// Forgets the oldest bid of the peer that brought most.
+    fn make_room(&mut self) {
+        let mut brought = BTreeMap::<PeerNumber, usize>::new();
+        for kept in &self.kept {
+            *brought.entry(kept.brought_by).or_default() += 1;
+        }
+        let most = brought.into_iter().max_by_key(|(_, bids)| *bids);
+        let oldest = most.and_then(|(peer, _)| {
+            let mut kept = self.kept.iter();
+            kept.position(|kept| kept.brought_by == peer)
+        });
+        oldest.map(|index| self.kept.remove(index));
     }
 
     /// Takes out the bids for the block that follows `best`; those for earlier ones are forgotten.
@@ -67,11 +94,11 @@ impl EarlyBids {
         let next = best.saturating_add(1);
         let (due, later): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.kept)
             .into_iter()
-            .partition(|(block, _)| *block <= next);
+            .partition(|kept| kept.block <= next);
         self.kept = later;
         due.into_iter()
-            .filter(|(block, _)| *block == next)
-            .map(|(_, extrinsic)| extrinsic)
+            .filter(|kept| kept.block == next)
+            .map(|kept| kept.bid)
             .collect()
     }
 
@@ -100,6 +127,8 @@ mod tests {
     use commonwatt_storage::{ChainDb, CommitMode, DbConfig};
     use pallet_miner_auction::Bid;
     use sp_runtime::generic::Era;
+
+    const PEER: PeerNumber = PeerNumber(1);
 
     fn sign(call: Call<commonwatt_runtime::Runtime>, nonce: u32) -> Vec<u8> {
         let context = SigningContext::immortal(Hash::zero());
@@ -171,7 +200,7 @@ mod tests {
         let bid = sign_ed25519(RuntimeCall::MinerAuction(call), 0, &context, &pair);
         // Whoever is at genesis cannot check it yet, and would not take it again.
         assert!(hasty.submit_passed_on(vec![bid.clone()])[0].is_err());
-        assert!(early.keep(&bid, behind.best().0));
+        assert!(early.keep(&bid, PEER, behind.best().0));
 
         let block = ahead.db().block(&era_hash).unwrap().unwrap();
         for chain in [&behind, &hasty] {
@@ -194,9 +223,9 @@ mod tests {
     #[test]
     fn a_bid_waits_until_its_block_is_the_next() {
         let mut early = EarlyBids::with_lead(4);
-        assert!(early.keep(&bid(12, 0), 10));
-        assert!(early.keep(&bid(12, 0), 10), "the same again");
-        assert!(early.keep(&bid(13, 1), 10));
+        assert!(early.keep(&bid(12, 0), PEER, 10));
+        assert!(early.keep(&bid(12, 0), PEER, 10), "the same again");
+        assert!(early.keep(&bid(13, 1), PEER, 10));
         assert_eq!(early.take_due(10), Vec::<Vec<u8>>::new());
         assert_eq!(early.take_due(11), [bid(12, 0)]);
         assert_eq!(early.take_due(11), Vec::<Vec<u8>>::new());
@@ -209,12 +238,12 @@ mod tests {
     fn what_is_due_now_or_far_ahead_or_no_bid_is_not_kept() {
         let mut early = EarlyBids::with_lead(4);
         for block in [9, 10, 11, 14, 1_000] {
-            assert!(!early.keep(&bid(block, 0), 10), "block {block}");
+            assert!(!early.keep(&bid(block, 0), PEER, 10), "block {block}");
         }
-        assert!(!early.keep(b"garbage", 10));
+        assert!(!early.keep(b"garbage", PEER, 10));
         let who = example::account("Y");
         let other = Call::pardon { who };
-        assert!(!early.keep(&sign(other, 0), 10));
+        assert!(!early.keep(&sign(other, 0), PEER, 10));
     }
 
     #[test]
@@ -222,11 +251,26 @@ mod tests {
         let mut early = EarlyBids::with_lead(4);
         let count = u32::try_from(KEPT_MAX).unwrap();
         for nonce in 0..=count {
-            assert!(early.keep(&bid(12, nonce), 10));
+            assert!(early.keep(&bid(12, nonce), PEER, 10));
         }
         let due = early.take_due(11);
         assert_eq!(due.len(), KEPT_MAX);
         assert_eq!(due.first(), Some(&bid(12, 1)));
         assert_eq!(due.last(), Some(&bid(12, count)));
+    }
+    #[test]
+    fn forged_bids_of_one_peer_push_out_none_of_others() {
+        let mut early = EarlyBids::with_lead(4);
+        let honest = bid(12, 1_000_000);
+        assert!(early.keep(&honest, PeerNumber(2), 10));
+        for nonce in 0..u32::try_from(2 * KEPT_MAX).unwrap() {
+            let mut forged = bid(12, nonce);
+            // Where the signature stands.
+            forged[40] ^= 1;
+            early.keep(&forged, PEER, 10);
+        }
+        let due = early.take_due(11);
+        assert_eq!(due.len(), KEPT_MAX);
+        assert_eq!(due[0], honest);
     }
 }

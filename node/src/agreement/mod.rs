@@ -11,7 +11,9 @@
 //! and this node is it, blocks are made without the engine (`producer.rs`); the network is there all the same, so that others
 //! can follow. As soon as there are several, the engine takes over.
 
+mod answering;
 mod args;
+mod assemblies;
 mod doorkeeper;
 mod driver;
 mod early;

@@ -128,7 +128,7 @@ pub struct LocalnetCommand {
     /// Other nodes that are let in, such as a light node, as peer ids
     #[arg(long, value_name = "PEER", num_args = 1..)]
     reserved_nodes: Vec<PeerId>,
-    /// Log filter of the nodes [default: warn,commonwatt=info]
+    /// Log filter of the nodes [default: warn,commonwatt=info,libp2p_gossipsub=error]
     #[arg(long, value_name = "FILTER")]
     node_log: Option<String>,
     /// Write spec, keys and each node's flags, and start nothing

@@ -355,3 +355,41 @@ fn a_vote_that_its_validator_did_not_sign_goes_no_further() {
         }
     )));
 }
+
+#[test]
+fn votes_that_a_validator_makes_without_end_are_not_passed_on() {
+    let mut net = Net::running();
+    net.run_to_block(2, 4);
+    // The next height has not begun, so nobody else says anything.
+    let closes = net.timing().closes_at_ms(Step(3));
+    net.run_to_time(closes - 1_000);
+    let genesis = net.nodes[0].chain.genesis_hash();
+    let chatter = 2;
+    let say_all = |net: &mut Net, attempt| {
+        net.nodes
+            .iter_mut()
+            .for_each(|node| node.judgements.clear());
+        for round in 0..500 {
+            let vote = Vote {
+                height: 3,
+                round,
+                kind: VoteKind::Prevote,
+                block: None,
+                validator: account(NAMES[chatter]),
+            };
+            let signature = pair(NAMES[chatter]).sign(&vote.payload(&genesis));
+            let message = Message::Vote(SignedVote { vote, signature });
+            let message = EngineMessage::Agreement { attempt, message };
+            net.send(chatter, Recipient::All, &message);
+        }
+        net.run_to_time(net.now + 50);
+        let node = &net.nodes[0];
+        assert_eq!(node.judgements.len(), 500);
+        let passed_on = node.judgements.iter();
+        passed_on
+            .filter(|judgement| **judgement == Judgement::Accept)
+            .count()
+    };
+    assert_eq!(say_all(&mut net, 0), 11);
+    assert_eq!(say_all(&mut net, 1), 0);
+}

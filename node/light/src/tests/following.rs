@@ -87,10 +87,15 @@ impl Server {
     }
 }
 
+/// The step that is open, for those who follow.
+const CLOCK: u32 = 1_000;
+
 /// What a follower told.
 #[derive(Default)]
 struct Told {
     verified: Vec<u32>,
+    /// The last block that was said to be known of.
+    best: u32,
     flaws: Vec<(Option<PeerId>, Flaw)>,
 }
 
@@ -111,9 +116,10 @@ async fn follow(
     let ledger = Ledger::open(store(folder), village.genesis.clone()).unwrap();
     let mut told = Told::default();
     let lied = Notify::new();
-    let follower = Follower::new(handle.clone(), events, until);
+    let follower = Follower::new(handle.clone(), events, until).with_clock(|| CLOCK);
     let run = follower.run(ledger, lied.notified(), |news| match news {
-        News::Verified { blocks, .. } => {
+        News::Verified { blocks, best } => {
+            told.best = told.best.max(best);
             told.verified
                 .extend(blocks.iter().map(|block| block.number));
         }
@@ -153,6 +159,18 @@ async fn a_chain_is_verified_from_its_genesis_on_and_goes_on_after_a_restart() {
         ledger.validators_of(300).unwrap(),
         validators(&people(2..=6))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_has_more_blocks_than_there_can_be() {
+    let mut village = Village::four();
+    let blocks = village.make_to(20);
+    let server = Server::start(&village, 1, blocks).await;
+    server.handle.announce_status(u32::MAX);
+    let folder = tempfile::tempdir().unwrap();
+    let (result, told) = follow(&village, &folder, &[&server], Some(20)).await;
+    assert_eq!(result.unwrap().tip().number, 20);
+    assert_eq!(told.best, CLOCK);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

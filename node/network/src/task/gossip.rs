@@ -24,6 +24,15 @@ use crate::{
     traffic::count,
 };
 
+/// How a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From who made it.
+    Made,
+    /// From somebody who passes on what another made.
+    PassedOn,
+}
+
 /// Entries of the queue of verdicts' deadlines, judged ones among them.
 const VERDICTS_DUE_MAX: usize = 4 * VERDICTS_PENDING_MAX;
 
@@ -52,7 +61,13 @@ impl Task {
                 propagation_source,
                 message_id,
                 message,
-            } => self.on_message(topic, propagation_source, &message_id, message.data),
+            } => {
+                let way = match message.source {
+                    Some(maker) if maker != propagation_source => Way::PassedOn,
+                    _ => Way::Made,
+                };
+                self.on_message(topic, propagation_source, way, &message_id, message.data);
+            }
             gossipsub::Event::GossipsubNotSupported { peer_id } => {
                 // It is let in, so it is one of ours: its streams came to a door that was still shut, since of two
                 // connections one had just been closed. A new connection mends that.
@@ -77,6 +92,7 @@ impl Task {
         &mut self,
         topic: Topic,
         source: PeerId,
+        way: Way,
         gossip_id: &gossipsub::MessageId,
         data: Vec<u8>,
     ) {
@@ -90,10 +106,10 @@ impl Task {
             return self.pass_verdict(topic, gossip_id, &source, Verdict::Ignore);
         };
         let id = MessageId { topic, peer, hash };
-        let is_within_rate = self
-            .peers
-            .get_mut(&source)
-            .is_some_and(|peer| peer.gossip[topic.index()].take(now));
+        let is_within_rate = self.peers.get_mut(&source).is_some_and(|peer| {
+            peer.gossip[topic.index()].take(now)
+                && (topic != Topic::Proposals || peer.proposal_bytes.take_many(data.len(), now))
+        });
         if !is_within_rate {
             self.pass_verdict(topic, gossip_id, &source, Verdict::Ignore);
             return self.refuse(source, Refusal::Flood);
@@ -128,9 +144,10 @@ impl Task {
         if self.verdicts_due.len() >= VERDICTS_DUE_MAX {
             // Most are judged and wait behind one that is not.
             let unjudged = &self.unjudged;
-            self.verdicts_due.retain(|(_, id)| unjudged.contains(id));
+            self.verdicts_due
+                .retain(|(_, id)| unjudged.contains_key(id));
         }
-        self.unjudged.insert(id.clone());
+        self.unjudged.insert(id.clone(), way);
         let due = now + self.timeouts.verdict.min(VERDICT_TIMEOUT);
         self.verdicts_due.push_back((due, id));
         for id in dropped {
@@ -141,13 +158,18 @@ impl Task {
 
     /// Carries out what the caller says about a message.
     pub(super) fn judge(&mut self, id: &MessageId, verdict: Verdict) {
-        if !self.finish_verdict(id, verdict) {
+        let Some(way) = self.finish_verdict(id, verdict) else {
             // Too late, or said before.
             return;
-        }
+        };
         let counters = &self.shared.counters;
         match verdict {
-            Verdict::Accept => count(&counters.accepted, 1),
+            Verdict::Accept => {
+                count(&counters.accepted, 1);
+                if way == Way::PassedOn {
+                    self.give_back(id);
+                }
+            }
             Verdict::Ignore => count(&counters.ignored, 1),
             Verdict::Reject => {
                 count(&counters.rejected, 1);
@@ -158,16 +180,23 @@ impl Task {
         }
     }
 
-    /// Passes a verdict on to gossip; `false` when the message does not await one.
-    fn finish_verdict(&mut self, id: &MessageId, verdict: Verdict) -> bool {
-        if !self.unjudged.remove(id) {
-            return false;
+    /// What others made and this node passes on too is no flood of who brought it: whoever makes much could have honest
+    /// nodes ban each other for it.
+    fn give_back(&mut self, id: &MessageId) {
+        let peer = self.numbers.peer(id.peer);
+        if let Some(peer) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
+            peer.gossip[id.topic.index()].give_back();
         }
+    }
+
+    /// Passes a verdict on to gossip; `None` when the message does not await one.
+    fn finish_verdict(&mut self, id: &MessageId, verdict: Verdict) -> Option<Way> {
+        let way = self.unjudged.remove(id)?;
         if let Some(source) = self.numbers.peer(id.peer) {
             let gossip_id = gossipsub::MessageId::new(&id.hash);
             self.pass_verdict(id.topic, &gossip_id, &source, verdict);
         }
-        true
+        Some(way)
     }
 
     fn pass_verdict(
@@ -192,12 +221,12 @@ impl Task {
     pub(super) fn drop_late_verdicts(&mut self, now: Duration) {
         while let Some((due, id)) = self.verdicts_due.front() {
             // What was judged leaves the queue as soon as it comes to its front.
-            if *due > now && self.unjudged.contains(id) {
+            if *due > now && self.unjudged.contains_key(id) {
                 return;
             }
             let id = id.clone();
             self.verdicts_due.pop_front();
-            if self.finish_verdict(&id, Verdict::Ignore) {
+            if self.finish_verdict(&id, Verdict::Ignore).is_some() {
                 tracing::debug!(?id, "no verdict came in time");
                 count(&self.shared.counters.unjudged, 1);
             }

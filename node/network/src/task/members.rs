@@ -19,8 +19,8 @@ use crate::{
     hello::{Claim, Hello, HelloAnswer, PROTOCOL_VERSION, hello_payload, readable_reason},
     limits::{
         GOSSIP_BURST_SECONDS, GOSSIP_RATE, HELLO_BURST, PEERS_PER_ACCOUNT_MAX, PING_FAILURES_MAX,
-        REFUSED_FOR, REFUSED_TRUSTED_FOR, REQUEST_BURST, REQUEST_RATE, STATUS_BURST, STATUS_RATE,
-        STRANGERS_MAX,
+        PROPOSAL_BYTES_RATE, REFUSED_FOR, REFUSED_TRUSTED_FOR, REQUEST_BURST, REQUEST_RATE,
+        STATUS_BURST, STATUS_RATE, STRANGERS_MAX,
     },
     numbers::PeerNumber,
     peer_book::{Refusal, Standing},
@@ -52,6 +52,8 @@ pub(super) struct Peer {
     said_account: Option<AccountId>,
     hellos: Bucket,
     pub(super) gossip: [Bucket; 4],
+    /// Bytes of its proposals.
+    pub(super) proposal_bytes: Bucket,
     pub(super) requests: [Bucket; 3],
     /// Requests of it that are being answered, by kind.
     pub(super) served: [usize; 3],
@@ -87,6 +89,11 @@ impl Peer {
             hellos: Bucket::new(1, HELLO_BURST, now),
             gossip: GOSSIP_RATE
                 .map(|rate| Bucket::new(rate, rate.saturating_mul(GOSSIP_BURST_SECONDS), now)),
+            proposal_bytes: Bucket::new(
+                PROPOSAL_BYTES_RATE,
+                PROPOSAL_BYTES_RATE.saturating_mul(GOSSIP_BURST_SECONDS),
+                now,
+            ),
             requests: [(); 3].map(|()| Bucket::new(REQUEST_RATE, REQUEST_BURST, now)),
             served: [0; 3],
             asked: 0,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::p2p::{
-    Multiaddr, PeerId, Swarm, TransportError,
+    Multiaddr, PeerId, Swarm, Transport, TransportError,
     core::transport::ListenerId,
     identity::Keypair,
     multiaddr::Protocol as AddressPart,
@@ -36,10 +36,14 @@ use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NetworkConfig, Timeouts},
     dialer::Dialer,
+    doorstep::{Doorstep, Waiting},
     error::StartError,
     event::Inbox,
     handle::{Command, Shared},
-    limits::{ADDRESSES_PER_PEER_MAX, CONNECTIONS_PER_PEER_MAX, PEERS_MAX, RESOLVE_TIMEOUT},
+    limits::{
+        ADDRESSES_PER_PEER_MAX, CONNECTIONS_PER_PEER_MAX, CROWD_TOLD_EVERY, PEERS_MAX,
+        RESOLVE_TIMEOUT,
+    },
     numbers::Numbers,
     outbox::Outbox,
     peer_book::PeerBook,
@@ -49,6 +53,7 @@ use crate::{
 };
 
 use asking::{Asked, Kind, Served};
+use gossip::Way;
 use members::Peer;
 
 /// How often deadlines are looked at.
@@ -93,7 +98,7 @@ pub(crate) struct Task {
     dialer: Dialer,
     resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
     /// Messages that await a verdict, and when each has waited long enough.
-    unjudged: BTreeSet<MessageId>,
+    unjudged: BTreeMap<MessageId, Way>,
     verdicts_due: VecDeque<(Duration, MessageId)>,
     /// When transactions are gossiped next.
     transactions_due: Option<Instant>,
@@ -103,6 +108,10 @@ pub(crate) struct Task {
     answers_bytes: usize,
     /// When gossip's own scores were looked at last.
     scores_read: Duration,
+    /// Connections of others that have not yet shown who they are.
+    doorstep: Waiting,
+    /// When was said last that some of them had to make room.
+    crowd_told: Option<Duration>,
 }
 
 impl Task {
@@ -120,9 +129,14 @@ impl Task {
         config.verify(own)?;
         let counters = Arc::new(Counters::default());
         let transport = transport::build(&keys, counters.clone())?;
+        let transport = Doorstep::new(transport, counters.clone());
+        let doorstep = transport.waiting().clone();
         let mut behaviour = Behaviour::new(&config, &keys)?;
         let addresses = config.addresses();
         let full_nodes: BTreeSet<PeerId> = config.full_nodes.iter().copied().collect();
+        for (peer, addresses) in &addresses {
+            doorstep.expect(*peer, addresses);
+        }
         let configured: BTreeSet<PeerId> = addresses.keys().chain(&full_nodes).copied().collect();
         for peer in &configured {
             // Crowds of strangers must not keep them out.
@@ -140,7 +154,7 @@ impl Task {
             decided: AtomicU32::new(0),
         });
         Ok(Self {
-            swarm: Swarm::new(transport, behaviour, own, swarm_config),
+            swarm: Swarm::new(transport.boxed(), behaviour, own, swarm_config),
             shared,
             inbox,
             commands,
@@ -159,7 +173,7 @@ impl Task {
             numbers: Numbers::default(),
             dialer: Dialer::new(own, addresses),
             resolving: FuturesUnordered::new(),
-            unjudged: BTreeSet::new(),
+            unjudged: BTreeMap::new(),
             verdicts_due: VecDeque::new(),
             transactions_due: None,
             asked: BTreeMap::new(),
@@ -167,6 +181,8 @@ impl Task {
             answers: BTreeMap::new(),
             answers_bytes: 0,
             scores_read: Duration::ZERO,
+            doorstep,
+            crowd_told: None,
         })
     }
 
@@ -393,6 +409,7 @@ impl Task {
         self.send_away_the_silent(now);
         self.renew_statuses();
         self.read_gossip_scores(now);
+        self.tell_of_crowd(now);
         for (peer, addresses) in self.dialer.take_due(now) {
             if self.peers.contains_key(&peer) {
                 self.dialer.note_connected(&peer);
@@ -401,6 +418,25 @@ impl Task {
             }
         }
         self.publish_peers();
+    }
+
+    /// Says that connections come faster than they show who they are.
+    fn tell_of_crowd(&mut self, now: Duration) {
+        let is_due = self
+            .crowd_told
+            .is_none_or(|told| now >= told + CROWD_TOLD_EVERY);
+        if !is_due {
+            return;
+        }
+        if let Some(crowd) = self.doorstep.take_crowd() {
+            self.crowd_told = Some(now);
+            tracing::warn!(
+                given_up = crowd.given_up,
+                last_from = %crowd.last,
+                "connections come faster than they show who they are; those that waited longest were given up. Should peers not \
+                 be able to connect, keep that host away with a firewall"
+            );
+        }
     }
 
     fn note_listening(&mut self, address: Multiaddr) {
@@ -419,6 +455,9 @@ impl Task {
         if addresses.is_empty() {
             tracing::debug!(%peer, "no address of a peer could be resolved");
             return self.dialer.note_gone(&peer, now, None);
+        }
+        if self.configured.contains(&peer) {
+            self.doorstep.expect(peer, &addresses);
         }
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{Protocol, compact::CompactBlock, limits::BATCH_BYTES_FULL};
+use crate::{
+    Protocol, Refusal,
+    compact::CompactBlock,
+    limits::{BATCH_BYTES_FULL, GOSSIP_BURST_SECONDS, GOSSIP_RATE},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_is_gossiped_arrives() {
@@ -123,6 +127,58 @@ async fn only_what_was_accepted_is_passed_on() {
         middle.handle.peers().iter().any(|peer| peer.score > 0)
     })
     .await;
+}
+
+/// Publishes as many bids as may come at once, and has them accepted all the way.
+async fn publish_burst(from: &Node, name: &str, all_the_way: &mut [&mut Node]) {
+    let bids = GOSSIP_RATE[Topic::Urgent.index()] * GOSSIP_BURST_SECONDS - 24;
+    for number in 0..bids {
+        let bid = format!("{name} {number}").into_bytes();
+        from.handle.publish(Topic::Urgent, 0, &bid).unwrap();
+        for node in &mut *all_the_way {
+            let gossip = node.gossip_of(&bid).await;
+            accept(node, &gossip);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_made_is_no_flood_of_who_passes_it_on() {
+    let [left, mut middle, mut right] = start_line(Duration::from_secs(8)).await;
+    // Until the right hears what the left says.
+    for attempt in 0.. {
+        left.handle.publish(Topic::Urgent, attempt, b"bid").unwrap();
+        let gossip = middle.gossip_of(b"bid").await;
+        accept(&middle, &gossip);
+        let heard = tokio::time::timeout(PATIENCE, right.gossip_of(b"bid")).await;
+        if let Ok(gossip) = heard {
+            accept(&right, &gossip);
+            break;
+        }
+        assert!(attempt < 20, "nothing is passed on");
+    }
+    publish_burst(&left, "left", &mut [&mut middle, &mut right]).await;
+    publish_burst(&middle, "middle", &mut [&mut right]).await;
+    let refusals = right.handle.statistics().refusals;
+    assert_eq!(refusals[&Refusal::Flood], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proposals_of_many_missed_steps_are_no_flood() {
+    let (first, mut second) = start_two(Over::Tcp).await;
+    first
+        .publish_heard(Topic::Proposals, b"begin", &mut second)
+        .await;
+    for step in 0..100u32 {
+        let proposal = step.to_le_bytes();
+        first
+            .handle
+            .publish(Topic::Proposals, 1000, &proposal)
+            .unwrap();
+        second.gossip_of(&proposal).await;
+    }
+    let refusals = second.handle.statistics().refusals;
+    assert_eq!(refusals[&Refusal::Flood], 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

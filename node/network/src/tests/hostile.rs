@@ -455,7 +455,7 @@ async fn a_flood_of_gossip_is_a_ban_and_is_not_passed_on() {
     }
     assert!(count_of(&node, Refusal::Flood) >= 100);
     let received = node.handle.statistics().received[Topic::Proposals.index()];
-    assert!(received < 200, "{received} were handed on");
+    assert!(received < 1_000, "{received} were handed on");
     assert_unharmed(&mut node, &honest).await;
 }
 

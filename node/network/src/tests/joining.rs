@@ -1,7 +1,13 @@
 //! Who is let in, who is not, and who comes back.
 
+use tokio::io::AsyncReadExt;
+
 use super::*;
-use crate::{StartError, Timeouts, limits::PEERS_PER_ACCOUNT_MAX};
+use crate::{
+    StartError, Timeouts,
+    limits::{DOORSTEP_PER_HOST_MAX, PEERS_PER_ACCOUNT_MAX},
+    p2p::multiaddr::Protocol as AddressPart,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn validators_of_the_set_let_each_other_in_over_tcp_and_quic() {
@@ -38,6 +44,42 @@ async fn two_nodes_that_dial_each_other_at_once_meet() {
     assert_eq!(gossip.payload, b"vote");
     assert_eq!(first.handle.peers().len(), 1);
     assert_eq!(second.handle.peers().len(), 1);
+}
+
+/// Holds a connection that says nothing, and opens another when it is closed.
+async fn stand_in_the_way(at: std::net::SocketAddr) {
+    loop {
+        if let Ok(mut silent) = tokio::net::TcpStream::connect(at).await {
+            // Ends with the connection.
+            let _ = silent.read(&mut [0]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_honest_node_comes_in_while_silent_connections_crowd_the_doorstep() {
+    let set = ChainSet::of([1, 2]);
+    let mut first = Node::validator(1, &set, Over::Tcp, &[]).await;
+    let at = first.listening();
+    let at: Vec<_> = at.iter().collect();
+    let [AddressPart::Ip4(host), AddressPart::Tcp(port)] = at[..] else {
+        panic!("it listens on {at:?}");
+    };
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..2 * DOORSTEP_PER_HOST_MAX {
+        crowd.spawn(stand_in_the_way((host, port).into()));
+    }
+    until("connections have to make room", || {
+        first.handle.statistics().crowded_out > 0
+    })
+    .await;
+    let mut second = Node::validator(2, &set, Over::Tcp, &[&first]).await;
+    assert_eq!(first.joined().await.2, Some(account(2)));
+    let gossip = first
+        .publish_heard(Topic::Votes, b"vote", &mut second)
+        .await;
+    assert_eq!(gossip.payload, b"vote");
+    crowd.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
