@@ -20,7 +20,7 @@ pub mod key;
 pub mod keystore_signer;
 pub mod light;
 pub mod localnet;
-mod logging;
+pub mod logging;
 pub mod meters;
 pub mod paths;
 pub mod producer;

@@ -36,8 +36,7 @@ use tempfile::TempDir;
 
 use crate::{
     Agreement, AgreementError, Authored, Chain, ChainConfig, ChainError, Checked, Observed,
-    Observer, ProposalDraft,
-    SessionPairs, Validators, validation::AtBlock,
+    Observer, ProposalDraft, SessionPairs, Validators, validation::AtBlock,
 };
 
 const EXTERNAL: TransactionSource = TransactionSource::External;
