@@ -109,7 +109,7 @@ await check('an order is placed, seen, replaced and cancelled, and its coins com
   assert.ok(arrival > 0);
   assert.deepEqual(rest, {
     id, step, owner: charlie.address, side: 'buy', limit: '7', units: UNITS, cap: 'quantity', status: 'open', offered: 0,
-    traded: 0, coins: '0',
+    traded: 0, coins: '0', withdrawn: null,
   });
 
   const { events } = await finalized(replace(idOf(id), 8, 50), charlie);
