@@ -218,6 +218,9 @@ impl Service {
             }
             None => None,
         };
+        if let Some(link) = &link {
+            watch.show(link.network())?;
+        }
         let lent = keystore.map(|keystore| Arc::new(LentKeystore::new(keystore)) as _);
         let services = watch.lend(Services {
             keystore: lent,

@@ -8,8 +8,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use commonwatt_chain::{Chain, HealthCheck};
 use commonwatt_metrics::{
-    About, AgreementFigures, Follower, Metrics, MetricsServer, Protocol, RpcFigures,
+    About, AgreementFigures, Count, Follower, Metrics, MetricsServer, Protocol, RpcFigures,
 };
+use commonwatt_network::{Figure, NetworkHandle};
 use commonwatt_rpc::{CallObserver, CallProtocol, Services};
 use tokio::task::JoinHandle;
 
@@ -67,6 +68,14 @@ impl Watch {
         self.metrics.agreement()
     }
 
+    /// Shows what happens on the network too.
+    pub fn show(&self, network: NetworkHandle) -> Result<()> {
+        let read = move || network.figures().into_iter().map(to_count).collect();
+        self.metrics
+            .include(Box::new(read))
+            .context("the network's figures cannot be registered")
+    }
+
     /// Lends the log's filter and the figures to JSON-RPC.
     pub fn lend(&self, services: Services) -> Services {
         Services {
@@ -122,5 +131,65 @@ impl CallObserver for Calls {
 
     fn session_closed(&self) {
         self.0.session_closed();
+    }
+}
+
+fn to_count(figure: Figure) -> Count {
+    let Figure {
+        name,
+        help,
+        labels,
+        value,
+    } = figure;
+    Count {
+        name,
+        help,
+        labels,
+        value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use commonwatt_network::figures_at_start;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_figure_of_the_network() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        let documented: BTreeSet<_> = rows
+            .filter_map(|row| row.split_once('`'))
+            .map(|(figure, _)| figure.to_owned())
+            .filter(|figure| figure.starts_with("commonwatt_network_"))
+            .collect();
+        let mut exported = BTreeSet::new();
+        for figure in figures_at_start() {
+            let labels: Vec<_> = figure.labels.iter().map(|(label, _)| *label).collect();
+            exported.insert(match labels.is_empty() {
+                true => figure.name.to_owned(),
+                false => format!("{}{{{}}}", figure.name, labels.join(", ")),
+            });
+        }
+        assert_eq!(documented, exported);
+    }
+
+    #[test]
+    fn the_networks_figures_can_be_shown() {
+        let about = About {
+            name: "commonwatt".into(),
+            version: "1.2.3".into(),
+            chain_id: "test".into(),
+            is_authority: true,
+        };
+        let metrics = Metrics::new(&about).unwrap();
+        let read = || figures_at_start().into_iter().map(to_count).collect();
+        metrics.include(Box::new(read)).unwrap();
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("commonwatt_network_bans_total{chain=\"test\"} 0"), "{text}");
     }
 }

@@ -15,6 +15,7 @@
 
 mod agreement;
 mod chain;
+mod counts;
 mod follow;
 mod metrics;
 mod node;
@@ -27,6 +28,7 @@ mod server;
 mod tests;
 
 pub use agreement::{AgreementEvent, AgreementFigures};
+pub use counts::{Count, ReadCounts};
 pub use follow::{Follower, follow, now_ms};
 pub use metrics::{About, LastStep, Metrics};
 pub use register::{Described, Kind};

@@ -10,6 +10,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::{
     agreement::AgreementFigures,
     chain::ChainFigures,
+    counts::{Counts, ReadCounts},
     node::NodeFigures,
     pool::PoolFigures,
     register::{Described, Registrar},
@@ -81,7 +82,15 @@ impl Metrics {
         })
     }
 
-    /// Returns what is exported.
+    /// Has what others count exported too.
+    ///
+    /// # Errors
+    /// A name that is taken, or is no name.
+    pub fn include(&self, read: ReadCounts) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Counts::new(read)?))
+    }
+
+    /// Returns what is exported, but for what was included.
     pub fn described(&self) -> &[Described] {
         &self.described
     }

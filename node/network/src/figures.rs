@@ -3,7 +3,7 @@
 use crate::{
     peer_book::Refusal,
     topic::Topic,
-    traffic::{Protocol, Statistics, Traffic},
+    traffic::{Counters, Protocol, Statistics, Traffic},
 };
 
 /// A figure that only grows, since the start.
@@ -17,6 +17,12 @@ pub struct Figure {
     pub labels: Vec<(&'static str, &'static str)>,
     /// How many.
     pub value: u64,
+}
+
+/// Returns all figures as they are at the start.
+pub fn figures_at_start() -> Vec<Figure> {
+    let counters = Counters::default();
+    figures(&counters.statistics(), &counters.traffic())
 }
 
 /// Returns everything that is counted, always the same figures in the same order.
@@ -114,7 +120,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::traffic::{Counters, count};
+    use crate::traffic::count;
 
     #[test]
     fn every_figure_is_there_once_and_those_of_a_name_together() {

@@ -56,7 +56,7 @@ pub use error::{AddressError, PublishError, RequestError, StartError};
 pub use event::{
     Event, EventReceiver, Gossip, IncomingRequest, Request, Responder, TransactionBatch,
 };
-pub use figures::Figure;
+pub use figures::{Figure, figures_at_start};
 pub use handle::{Network, NetworkHandle, PeerInfo};
 pub use hello::{Claim, Hello, hello_payload};
 pub use numbers::PeerNumber;

@@ -136,6 +136,11 @@ impl Link {
         })
     }
 
+    /// Returns the network.
+    pub fn network(&self) -> NetworkHandle {
+        self.network.clone()
+    }
+
     /// Returns what JSON-RPC tells about the network.
     pub fn view(&self) -> Arc<dyn commonwatt_rpc::Network> {
         Arc::new(NetworkView {
