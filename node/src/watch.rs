@@ -190,6 +190,9 @@ mod tests {
         let read = || figures_at_start().into_iter().map(to_count).collect();
         metrics.include(Box::new(read)).unwrap();
         let text = metrics.encode().unwrap();
-        assert!(text.contains("commonwatt_network_bans_total{chain=\"test\"} 0"), "{text}");
+        assert!(
+            text.contains("commonwatt_network_bans_total{chain=\"test\"} 0"),
+            "{text}"
+        );
     }
 }

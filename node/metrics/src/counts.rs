@@ -32,8 +32,8 @@ impl Counts {
     pub(crate) fn new(read: ReadCounts) -> Result<Self, prometheus::Error> {
         let mut descriptions = Vec::new();
         for family in families(&read()) {
-            let described = family?.desc().into_iter().cloned();
-            descriptions.extend(described);
+            let family = family?;
+            descriptions.extend(family.desc().into_iter().cloned());
         }
         Ok(Self { read, descriptions })
     }

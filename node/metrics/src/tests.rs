@@ -489,9 +489,9 @@ fn what_others_count_is_exported_as_it_is_when_asked() {
     assert_eq!(asked.load(Ordering::Relaxed), 3);
     for line in [
         "# TYPE others_total counter",
-        "others_total{chain=\"test\",kind=\"a\"} 2",
-        "others_total{chain=\"test\",kind=\"b\"} 7",
-        "more_total{chain=\"test\",kind=\"a\"} 1",
+        "others_total{kind=\"a\",chain=\"test\"} 2",
+        "others_total{kind=\"b\",chain=\"test\"} 7",
+        "more_total{kind=\"a\",chain=\"test\"} 1",
     ] {
         assert!(text.contains(line), "{text}");
     }
