@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fs, time::Instant};
 
 use commonwatt_clearing::{Mechanism, Side};
 use commonwatt_primitives::{
-    AccountId, Ppm, Quality, Role, Step, Wh, beacon,
+    AccountId, Quality, Role, Step, Wh, beacon,
     digest::{Punctuality, StepDigest},
     traits::MarketClock,
 };
@@ -22,16 +22,14 @@ use commonwatt_runtime::{
     Balances, DoubleAuction, EnergyToken, Executive, Hash, Header, MarketStep, MinerAuction,
     Runtime, RuntimeOrigin, System, UncheckedExtrinsic, VirtualMeter,
     configs::{MEMBERS_MAX, ORDERS_PER_STEP_MAX},
-    example::{account, beacon_pair, genesis},
+    example::{account, beacon_pair, genesis, shared_alike},
 };
 use frame_support::traits::{Hooks, fungible::Mutate};
 use mimalloc::MiMalloc;
 use pallet_double_auction::{Cap, OrderTerms, Sizes, StepOutcome, When};
 use pallet_energy_token::{Measurement, Report};
 use pallet_registry::{MemberCount, Roles};
-use pallet_virtual_meter::{
-    GenesisAgreement, KeyTerms, MonthTotals, Vgm, VgmBuckets, VgmEntry, bucket_of,
-};
+use pallet_virtual_meter::{MonthTotals, Vgm, VgmBuckets, VgmEntry, bucket_of};
 use sp_io::TestExternalities;
 use sp_runtime::{Digest, StateVersion, traits::Header as _};
 
@@ -87,21 +85,11 @@ fn chain(members: u32, mechanism: Mechanism) -> TestExternalities {
     let mut genesis = genesis();
     let members = members.min(MEMBERS_MAX - OTHERS);
     let people: Vec<_> = (0..members).map(member).collect();
-    let part = Ppm::FULL.0 / members;
-    let mut shares: Vec<_> = people.iter().map(|who| (who.clone(), Ppm(part))).collect();
-    shares[0].1.0 += Ppm::FULL.0 - part * members;
+    genesis.agreement = Some(shared_alike(&people));
     genesis.members.extend(people.iter().cloned());
     genesis
         .coins
         .extend(people.iter().map(|who| (who.clone(), COINS_EACH)));
-    genesis.agreement = Some(GenesisAgreement {
-        key: KeyTerms::Static {
-            capped: false,
-            shares,
-        },
-        community_account: account("Community"),
-        loss_account: account("Losses"),
-    });
     genesis.meters[0].info.capacity_w = 1_000_000_000;
     genesis.market.mechanism = mechanism;
     TestExternalities::new(genesis.build_storage().expect("the genesis is sound"))

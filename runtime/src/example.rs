@@ -42,6 +42,36 @@ pub fn account(name: &str) -> AccountId {
     AccountId::new(pair(name).public().0)
 }
 
+/// Returns an agreement by which all have the same static share, but for the first, who has the rest as well.
+pub fn shared_alike<'a>(
+    people: impl IntoIterator<Item = &'a AccountId>,
+) -> GenesisAgreement<AccountId> {
+    let mut shares: Vec<_> = people
+        .into_iter()
+        .map(|who| (who.clone(), Ppm(0)))
+        .collect();
+    let count = u32::try_from(shares.len()).unwrap_or(u32::MAX).max(1);
+    let part = Ppm::FULL.0 / count;
+    for (_, share) in &mut shares {
+        share.0 = part;
+    }
+    if let Some((_, first)) = shares.first_mut() {
+        first.0 += Ppm::FULL.0 - part * count;
+    }
+    static_agreement(shares)
+}
+
+fn static_agreement(shares: Vec<(AccountId, Ppm)>) -> GenesisAgreement<AccountId> {
+    GenesisAgreement {
+        key: KeyTerms::Static {
+            capped: false,
+            shares,
+        },
+        community_account: account("Community"),
+        loss_account: account("Losses"),
+    }
+}
+
 /// Returns the beacon key of that name.
 pub fn beacon_pair(name: &str) -> sr25519::Pair {
     static ROOT: LazyLock<sr25519::Pair> = LazyLock::new(root);
@@ -86,14 +116,10 @@ pub fn genesis() -> CommunityGenesis {
         }],
         meters: vec![generator("X", "A"), generator("Y", "B")],
         coins: vec![(account("X"), 1_000_000)],
-        agreement: Some(GenesisAgreement {
-            key: KeyTerms::Static {
-                capped: false,
-                shares: vec![(account("X"), Ppm(320_000)), (account("Y"), Ppm(680_000))],
-            },
-            community_account: account("Community"),
-            loss_account: account("Losses"),
-        }),
+        agreement: Some(static_agreement(vec![
+            (account("X"), Ppm(320_000)),
+            (account("Y"), Ppm(680_000)),
+        ])),
         correction_window: 96,
         retention: 200,
         plausibility_tolerance: Bps(11_000),

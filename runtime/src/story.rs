@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use commonwatt_primitives::{
-    AccountId, Hash, Ppm, Quality, Step, VotingToken, Wh,
+    AccountId, Hash, Quality, Step, VotingToken, Wh,
     auction::{Deliveries, Delivery},
     beacon::{self, BeaconOutput, Schnorrkel, VerifyBeacon},
     digest::{Punctuality, StepDigest},
@@ -18,7 +18,6 @@ use pallet_reputation::{
     Call as ReputationCall, Declared, Event as ReputationEvent, Measure, Rules as ReputationRules,
     Score,
 };
-use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use sp_core::Pair;
 use sp_io::TestExternalities;
 use sp_runtime::{Digest, DispatchError, traits::Header as _};
@@ -187,24 +186,7 @@ fn genesis_of(plan: &Plan, names: &[String]) -> CommunityGenesis {
     }
     genesis.reputation.rules.measure = plan.measure;
     genesis.reputation.rules.period = plan.period;
-    // All alike, but for the first, who has the rest.
-    let part = Ppm::FULL.0 / plan.members.max(1);
-    let mut shares: Vec<_> = members
-        .iter()
-        .cloned()
-        .map(|who| (who, Ppm(part)))
-        .collect();
-    if let Some((_, first)) = shares.first_mut() {
-        first.0 += Ppm::FULL.0 - part * plan.members;
-    }
-    genesis.agreement = Some(GenesisAgreement {
-        key: KeyTerms::Static {
-            capped: false,
-            shares,
-        },
-        community_account: account("Community"),
-        loss_account: account("Losses"),
-    });
+    genesis.agreement = Some(example::shared_alike(&members));
     genesis.council = vec![members[0].clone()];
     genesis.coins = vec![(members[0].clone(), 1_000_000)];
     genesis.members = members;

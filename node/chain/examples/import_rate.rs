@@ -12,23 +12,26 @@
 //! The times of the cores are Linux's count of what the process used, which other processes disturb less than the
 //! clock.
 
-use std::{env, fs, path::Path, sync::Arc, time::Instant};
+mod support;
 
-use commonwatt_chain::{Chain, ChainConfig, SessionPairs, Validators};
-use commonwatt_executor::{BuildLimits, Executor};
-use commonwatt_primitives::{AccountId, Quality, Step, Wh, digest::Punctuality};
+use std::{env, fs, time::Instant};
+
+use commonwatt_chain::Chain;
+use commonwatt_primitives::{AccountId, Quality, Step, Wh};
 use commonwatt_runtime::{
     RuntimeCall,
-    example::{beacon_pair, genesis, pair},
+    example::genesis,
     genesis::{CommunityGenesis, GenesisMeter},
     transaction::{SigningContext, sign_ed25519},
 };
-use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
+use commonwatt_storage::{CommitMode, DatabaseKind, StoredBlock};
 use mimalloc::MiMalloc;
 use pallet_energy_token::{Call, Measurement, Report};
 use rayon::prelude::*;
 use sp_core::{Pair, ed25519};
-use sp_runtime::{MultiSignature, traits::Verify, transaction_validity::TransactionSource};
+use sp_runtime::{MultiSignature, traits::Verify};
+
+use support::{make_block, numbered_pair, open, thread_s};
 
 /// As in the node.
 #[global_allocator]
@@ -55,7 +58,10 @@ fn main() {
         CommitMode::Durable
     };
 
-    let devices: Vec<_> = (0..device_count).into_par_iter().map(device).collect();
+    let devices: Vec<_> = (0..device_count)
+        .into_par_iter()
+        .map(numbered_pair)
+        .collect();
     let genesis = community(&devices);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let maker = open(&folder.path().join("maker"), kind, &genesis);
@@ -98,13 +104,6 @@ fn main() {
     println!("  import / limit  {:.0} %", 100.0 * imported / limit);
 }
 
-/// Seconds this thread has run; zero where the system does not say.
-fn thread_s() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
-    nanoseconds.map_or(0.0, |nanoseconds: f64| nanoseconds / 1e9)
-}
-
 /// Seconds all threads have run, those that ended among them; zero where the system does not say.
 fn process_s() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -115,13 +114,6 @@ fn process_s() -> f64 {
         .filter_map(|word| word.parse::<f64>().ok())
         .sum::<f64>()
         / 100.0
-}
-
-fn device(number: u32) -> ed25519::Pair {
-    let mut seed = [0; 32];
-    seed[..4].copy_from_slice(&number.to_le_bytes());
-    seed[31] = 1;
-    ed25519::Pair::from_seed(&seed)
 }
 
 fn community(devices: &[ed25519::Pair]) -> CommunityGenesis {
@@ -135,26 +127,6 @@ fn community(devices: &[ed25519::Pair]) -> CommunityGenesis {
         })
         .collect();
     genesis
-}
-
-fn open(path: &Path, kind: DatabaseKind, genesis: &CommunityGenesis) -> Chain {
-    let config = DbConfig {
-        kind,
-        trie_cache_bytes: 256 * 1024 * 1024,
-        ..DbConfig::default()
-    };
-    let db = ChainDb::open(path, config).expect("a new database");
-    let storage = genesis.build_storage().expect("a sound genesis");
-    let mut chain =
-        Chain::open(db, Executor::new(), storage, ChainConfig::default()).expect("a new chain");
-    let lineup = chain.next_lineup().expect("block 1 has its author");
-    let pairs = SessionPairs {
-        vote: pair("X"),
-        beacon: beacon_pair("X"),
-    };
-    let agreement = Validators::new(&lineup.validators[0], pairs).expect("its key");
-    chain.set_agreement(Arc::new(agreement));
-    chain
 }
 
 fn make_blocks(
@@ -178,30 +150,7 @@ fn make_blocks(
                     sign_ed25519(call, number - 1, &context, pair)
                 })
                 .collect();
-            let wanted = transactions.len() + 1;
-            for result in chain.submit_many(TransactionSource::External, transactions) {
-                result.expect("the reading is valid");
-            }
-            let limits = BuildLimits {
-                bytes_max: 1 << 24,
-                misfits_max: 0,
-                is_over: &|| false,
-            };
-            let made = chain
-                .author_next(
-                    &genesis.timing,
-                    Punctuality::OnTime,
-                    &limits,
-                    CommitMode::bulk(),
-                )
-                .expect("the block is made")
-                .expect("this chain makes blocks");
-            assert_eq!(made.extrinsics, wanted, "every reading is in the block");
-            chain
-                .db()
-                .block(&made.hash)
-                .expect("readable")
-                .expect("just stored")
+            make_block(chain, genesis, transactions)
         })
         .collect()
 }

@@ -8,26 +8,27 @@
 //! chain without orders, so that the difference is what the market costs. Times are of the clock, and in brackets of
 //! the thread that executes.
 
-use std::{env, fs, path::Path, sync::Arc, time::Instant};
+mod support;
 
-use commonwatt_chain::{Chain, ChainConfig, SessionPairs, Validators};
+use std::{env, fs, time::Instant};
+
+use commonwatt_chain::Chain;
 use commonwatt_clearing::{Mechanism, Side};
-use commonwatt_executor::{BuildLimits, Executor};
-use commonwatt_primitives::{AccountId, Ppm, Quality, Step, Wh, digest::Punctuality};
+use commonwatt_primitives::{AccountId, Quality, Step, Wh};
 use commonwatt_runtime::{
     RuntimeCall,
-    example::{account, beacon_pair, genesis, pair},
+    example::{genesis, pair, shared_alike},
     genesis::CommunityGenesis,
     transaction::{SigningContext, sign_ed25519},
 };
-use commonwatt_storage::{ChainDb, CommitMode, DatabaseKind, DbConfig, StoredBlock};
+use commonwatt_storage::{CommitMode, DatabaseKind, StoredBlock};
 use mimalloc::MiMalloc;
 use pallet_double_auction::{Cap, OrderTerms, When};
 use pallet_energy_token::{Measurement, Report};
-use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use rayon::prelude::*;
 use sp_core::{Pair, ed25519};
-use sp_runtime::transaction_validity::TransactionSource;
+
+use support::{make_block, numbered_pair, open, thread_s};
 
 /// As in the node.
 #[global_allocator]
@@ -63,7 +64,10 @@ fn main() {
             text.parse().expect("a mechanism")
         }),
     };
-    let members: Vec<_> = (0..plan.members).into_par_iter().map(member).collect();
+    let members: Vec<_> = (0..plan.members)
+        .into_par_iter()
+        .map(numbered_pair)
+        .collect();
     for with_orders in [false, true] {
         let (wall_s, thread_s, trades) = settle(&plan, &members, with_orders);
         let orders = if with_orders { plan.orders_each } else { 0 };
@@ -118,57 +122,20 @@ fn count_trades(chain: &Chain, plan: &Plan) -> u32 {
         .sum()
 }
 
-fn member(number: u32) -> ed25519::Pair {
-    let mut seed = [0; 32];
-    seed[..4].copy_from_slice(&number.to_le_bytes());
-    seed[31] = 1;
-    ed25519::Pair::from_seed(&seed)
-}
-
 fn community(plan: &Plan, members: &[ed25519::Pair]) -> CommunityGenesis {
     let mut genesis = genesis();
     let people: Vec<_> = members
         .iter()
         .map(|pair| AccountId::new(pair.public().0))
         .collect();
-    let part = Ppm::FULL.0 / plan.members;
-    let mut shares: Vec<_> = people.iter().map(|who| (who.clone(), Ppm(part))).collect();
-    shares[0].1.0 += Ppm::FULL.0 - part * plan.members;
+    genesis.agreement = Some(shared_alike(&people));
     genesis.members.extend(people.iter().cloned());
     genesis
         .coins
         .extend(people.into_iter().map(|who| (who, 1_000_000)));
-    genesis.agreement = Some(GenesisAgreement {
-        key: KeyTerms::Static {
-            capped: false,
-            shares,
-        },
-        community_account: account("Community"),
-        loss_account: account("Losses"),
-    });
     genesis.meters[0].info.capacity_w = 1_000_000_000;
     genesis.market.mechanism = plan.mechanism;
     genesis
-}
-
-fn open(path: &Path, kind: DatabaseKind, genesis: &CommunityGenesis) -> Chain {
-    let config = DbConfig {
-        kind,
-        trie_cache_bytes: 256 * 1024 * 1024,
-        ..DbConfig::default()
-    };
-    let db = ChainDb::open(path, config).expect("a new database");
-    let storage = genesis.build_storage().expect("a sound genesis");
-    let mut chain =
-        Chain::open(db, Executor::new(), storage, ChainConfig::default()).expect("a new chain");
-    let lineup = chain.next_lineup().expect("block 1 has its author");
-    let pairs = SessionPairs {
-        vote: pair("X"),
-        beacon: beacon_pair("X"),
-    };
-    let agreement = Validators::new(&lineup.validators[0], pairs).expect("its key");
-    chain.set_agreement(Arc::new(agreement));
-    chain
 }
 
 fn make_blocks(
@@ -193,32 +160,7 @@ fn make_blocks(
     let reading = sign_ed25519(reading(plan, Step(last)), 0, &context, &pair("A"));
     orders
         .chain([vec![reading]])
-        .map(|transactions| {
-            let wanted = transactions.len() + 1;
-            for result in chain.submit_many(TransactionSource::External, transactions) {
-                result.expect("the transaction is valid");
-            }
-            let limits = BuildLimits {
-                bytes_max: 1 << 24,
-                misfits_max: 0,
-                is_over: &|| false,
-            };
-            let made = chain
-                .author_next(
-                    &genesis.timing,
-                    Punctuality::OnTime,
-                    &limits,
-                    CommitMode::bulk(),
-                )
-                .expect("the block is made")
-                .expect("this chain makes blocks");
-            assert_eq!(made.extrinsics, wanted, "every transaction is in the block");
-            chain
-                .db()
-                .block(&made.hash)
-                .expect("readable")
-                .expect("just stored")
-        })
+        .map(|transactions| make_block(chain, genesis, transactions))
         .collect()
 }
 
@@ -252,13 +194,6 @@ fn reading(plan: &Plan, step: Step) -> RuntimeCall {
         report,
     }
     .into()
-}
-
-/// Seconds this thread has run; zero where the system does not say.
-fn thread_s() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
-    nanoseconds.map_or(0.0, |nanoseconds: f64| nanoseconds / 1e9)
 }
 
 /// The most memory the process has had so far; zero where the system does not say.

@@ -27,7 +27,7 @@ use sp_core::storage::{Storage, well_known_keys};
 use sp_runtime::{
     DigestItem,
     traits::Header as _,
-    transaction_validity::{TransactionSource, TransactionValidityError, UnknownTransaction},
+    transaction_validity::{TransactionSource, TransactionValidityError},
 };
 use sp_state_machine::Backend;
 use tokio::sync::broadcast;
@@ -273,30 +273,16 @@ impl Chain {
         source: TransactionSource,
         extrinsics: Vec<Vec<u8>>,
     ) -> Vec<Result<Hash, PoolError>> {
-        let (number, prechecked): (_, Vec<_>) = {
+        let (number, prechecked) = {
             let pool = self.pool.lock();
-            let prechecked = extrinsics.into_iter().map(|extrinsic| {
-                pool.precheck(source, &extrinsic)?;
-                Ok((source, Arc::<[u8]>::from(extrinsic)))
-            });
-            (pool.best(), prechecked.collect())
+            (pool.best(), pool.precheck_many(source, extrinsics))
         };
         // Of the block up to which the pool knows the chain, as far as the database does.
         let known = self.db.hash_of(number).ok().flatten();
         let (number, hash) = known.map_or_else(|| self.best(), |hash| (number, hash));
         // Validated without the lock, so that neither submissions nor the agreement wait for a batch of others.
-        let batch: Vec<_> = prechecked.iter().flatten().cloned().collect();
-        let verdicts = AtBlock { chain: self, hash }.validate_batch(&batch);
-        let mut verdicts = verdicts.into_iter();
-        let results: Vec<_> = self.with_pool(|pool| {
-            let insert = |prechecked: Result<(_, Arc<[u8]>), PoolError>| {
-                let (source, extrinsic) = prechecked?;
-                let unknown = || Err(Refusal::Unknown(UnknownTransaction::CannotLookup));
-                let verdict = verdicts.next().unwrap_or_else(unknown);
-                pool.insert(source, extrinsic, verdict, number)
-            };
-            prechecked.into_iter().map(insert).collect()
-        });
+        let verdicts = AtBlock { chain: self, hash }.validate_batch(prechecked.batch());
+        let results = self.with_pool(|pool| pool.insert_many(prechecked, verdicts, number));
         for error in results.iter().filter_map(|result| result.as_ref().err()) {
             self.observe(Observed::Refused(error));
         }

@@ -324,16 +324,17 @@ fn calls_nested_without_end_are_refused_before_they_overflow_the_stack() {
     assert_eq!(author(&chain).extrinsics, 1);
 }
 
+fn bid() -> RuntimeCall {
+    AuctionCall::bid {
+        height: Step(5),
+        amount: 1,
+    }
+    .into()
+}
+
 #[test]
 fn a_wrapped_bid_goes_before_readings_unless_it_brings_anything_else() {
     let (chain, _folder) = open();
-    let bid = || -> RuntimeCall {
-        AuctionCall::bid {
-            height: Step(5),
-            amount: 1,
-        }
-        .into()
-    };
     let batch = |calls| -> RuntimeCall { pallet_utility::Call::batch { calls }.into() };
     let calls = [
         (bid(), Lane::Evidence),
@@ -351,13 +352,6 @@ fn a_wrapped_bid_goes_before_readings_unless_it_brings_anything_else() {
 #[test]
 fn an_honest_author_leaves_nothing_out_of_a_full_block_without_need() {
     let (chain, _folder) = open();
-    let bid = || -> RuntimeCall {
-        AuctionCall::bid {
-            height: Step(5),
-            amount: 1,
-        }
-        .into()
-    };
     let note = |bytes| remark(&vec![7; bytes]);
     let calls = [
         ("X", vec![bid(), note(300), bid(), note(20)]),

@@ -114,17 +114,15 @@ impl EarlyBids {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::Arc};
-
     use super::*;
-    use commonwatt_chain::{ChainConfig, SessionPairs, Validators};
-    use commonwatt_executor::{BuildLimits, Executor};
+    use crate::agreement::fixtures::chain;
+    use commonwatt_executor::BuildLimits;
     use commonwatt_primitives::{Step, digest::Punctuality};
     use commonwatt_runtime::{
         AccountId, Hash, example,
         transaction::{SigningContext, sign_ed25519},
     };
-    use commonwatt_storage::{ChainDb, CommitMode, DbConfig};
+    use commonwatt_storage::CommitMode;
     use pallet_miner_auction::Bid;
     use sp_runtime::generic::Era;
 
@@ -150,19 +148,6 @@ mod tests {
             },
             nonce,
         )
-    }
-
-    /// A chain whose only validator is X, with X's keys.
-    fn chain(folder: &Path) -> Chain {
-        let db = ChainDb::open(folder, DbConfig::default()).unwrap();
-        let storage = example::genesis().build_storage().unwrap();
-        let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
-        let pairs = SessionPairs {
-            vote: example::pair("X"),
-            beacon: example::beacon_pair("X"),
-        };
-        chain.set_agreement(Arc::new(Validators::holding(Arc::new(pairs))));
-        chain
     }
 
     fn make_block(chain: &Chain) {
@@ -258,6 +243,7 @@ mod tests {
         assert_eq!(due.first(), Some(&bid(12, 1)));
         assert_eq!(due.last(), Some(&bid(12, count)));
     }
+
     #[test]
     fn forged_bids_of_one_peer_push_out_none_of_others() {
         let mut early = EarlyBids::with_lead(4);

@@ -17,6 +17,8 @@ mod assemblies;
 mod doorkeeper;
 mod driver;
 mod early;
+#[cfg(test)]
+mod fixtures;
 mod proposals;
 mod pump;
 mod voting;

@@ -636,12 +636,12 @@ pub fn decode_blocks(answer: &[Vec<u8>]) -> Vec<CertifiedBlock> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, path::Path};
+    use std::collections::BTreeSet;
 
     use super::*;
-    use commonwatt_chain::{ChainConfig, SessionPairs, Validators};
+    use crate::agreement::fixtures::chain;
     use commonwatt_consensus::{Proposal, SignedProposal};
-    use commonwatt_executor::{BuildLimits, Executor};
+    use commonwatt_executor::BuildLimits;
     use commonwatt_metrics::{About, Metrics};
     use commonwatt_network::{
         Network, NetworkConfig,
@@ -649,20 +649,8 @@ mod tests {
     };
     use commonwatt_primitives::digest::Punctuality;
     use commonwatt_runtime::{Header, example};
-    use commonwatt_storage::{ChainDb, CommitMode, DbConfig};
+    use commonwatt_storage::CommitMode;
     use sp_core::Pair;
-
-    fn chain(folder: &Path) -> Chain {
-        let db = ChainDb::open(folder, DbConfig::default()).unwrap();
-        let storage = example::genesis().build_storage().unwrap();
-        let mut chain = Chain::open(db, Executor::new(), storage, ChainConfig::default()).unwrap();
-        let pairs = SessionPairs {
-            vote: example::pair("X"),
-            beacon: example::beacon_pair("X"),
-        };
-        chain.set_agreement(Arc::new(Validators::holding(Arc::new(pairs))));
-        chain
-    }
 
     /// A pump of a node whose engine runs, and its network.
     async fn pump(chain: Chain) -> (PumpTask, EventReceiver, mpsc::Receiver<Told>) {

@@ -39,7 +39,7 @@ pub use block::{BlockOutcome, BlockReport};
 pub use error::{PoolError, Refusal};
 pub use event::{PoolEvent, TransactionStatus};
 pub use limits::PoolLimits;
-pub use pool::{LaneCounts, Pool, PoolStatus, hash_of};
+pub use pool::{LaneCounts, Pool, PoolStatus, Prechecked, hash_of};
 pub use ready::Ready;
 pub use transaction::{Account, Checked, Lane, Place, Transaction, TransactionValidator, Verdict};
 

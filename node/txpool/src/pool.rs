@@ -81,6 +81,20 @@ pub struct Pool {
     next_arrival: Arrival,
 }
 
+/// Extrinsics that a pool has looked at and nobody has validated yet.
+#[derive(Debug, Default)]
+pub struct Prechecked {
+    results: Vec<Result<Hash, PoolError>>,
+    batch: Vec<(TransactionSource, Arc<[u8]>)>,
+}
+
+impl Prechecked {
+    /// Returns what is to be validated.
+    pub fn batch(&self) -> &[(TransactionSource, Arc<[u8]>)] {
+        &self.batch
+    }
+}
+
 impl Pool {
     /// Returns an empty pool for a chain whose best block is `best`.
     pub fn new(limits: PoolLimits, best: BlockNumber) -> Self {
@@ -108,27 +122,32 @@ impl Pool {
         self.insert(source, extrinsic, verdict, self.best)
     }
 
-    /// Validates many extrinsics as one batch and takes them in; one result each, in their order.
-    pub fn submit_many(
-        &mut self,
-        source: TransactionSource,
-        extrinsics: Vec<Vec<u8>>,
-        validator: &(impl TransactionValidator + ?Sized),
-    ) -> Vec<Result<Hash, PoolError>> {
-        let mut results = Vec::with_capacity(extrinsics.len());
-        let mut batch = Vec::new();
+    /// Prechecks many extrinsics of one source; what passes is to be validated as one batch, which needs no pool.
+    pub fn precheck_many(&self, source: TransactionSource, extrinsics: Vec<Vec<u8>>) -> Prechecked {
+        let mut prechecked = Prechecked::default();
         for extrinsic in extrinsics {
             let result = self.precheck(source, &extrinsic);
             if result.is_ok() {
-                batch.push((source, Arc::from(extrinsic)));
+                prechecked.batch.push((source, Arc::from(extrinsic)));
             }
-            results.push(result);
+            prechecked.results.push(result);
         }
-        let mut judged = validator.validate_batch(&batch).into_iter().zip(batch);
+        prechecked
+    }
+
+    /// Takes in what was prechecked, with its verdicts at block `validated_at`; one result each, in the order of the extrinsics.
+    pub fn insert_many(
+        &mut self,
+        prechecked: Prechecked,
+        verdicts: Vec<Verdict>,
+        validated_at: BlockNumber,
+    ) -> Vec<Result<Hash, PoolError>> {
+        let Prechecked { mut results, batch } = prechecked;
+        let mut judged = verdicts.into_iter().zip(batch);
         for result in results.iter_mut().filter(|result| result.is_ok()) {
             *result = match judged.next() {
-                Some((verdict, (_, extrinsic))) => {
-                    self.insert(source, extrinsic, verdict, self.best)
+                Some((verdict, (source, extrinsic))) => {
+                    self.insert(source, extrinsic, verdict, validated_at)
                 }
                 None => Err(PoolError::Unknown(Refusal::Unknown(
                     crate::UnknownTransaction::CannotLookup,

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use commonwatt_chain::SessionPairs;
-use commonwatt_primitives::{
-    AccountId, Hash, Ppm, Quality, Step, StepTiming, Wh, keys::SessionKeys,
-};
+use commonwatt_primitives::{AccountId, Hash, Quality, Step, StepTiming, Wh, keys::SessionKeys};
 use commonwatt_runtime::{
     Council, Runtime, RuntimeCall,
     configs::VotingTokensInstance,
@@ -16,7 +14,6 @@ use commonwatt_runtime::{
 use frame_support::dispatch::Callable;
 use pallet_energy_token::{Call as EnergyCall, Measurement, Report};
 use pallet_miner_auction::{Call as AuctionCall, draw::Rule};
-use pallet_virtual_meter::{GenesisAgreement, KeyTerms};
 use sp_core::{Pair, ed25519, sr25519, storage::Storage};
 
 /// The member that is no validator.
@@ -141,21 +138,7 @@ fn genesis_of(validators: &[Member], giver: &Member, timing: StepTiming) -> Comm
         meter.info.owner = members[0].clone();
         meter.info.beneficiary = members[0].clone();
     }
-    // All alike, but for the first, who has the rest.
-    let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
-    let part = Ppm::FULL.0 / count.max(1);
-    let mut shares: Vec<_> = members.iter().map(|who| (who.clone(), Ppm(part))).collect();
-    if let Some((_, first)) = shares.first_mut() {
-        first.0 = Ppm::FULL.0 - part * count.saturating_sub(1);
-    }
-    genesis.agreement = Some(GenesisAgreement {
-        key: KeyTerms::Static {
-            capped: false,
-            shares,
-        },
-        community_account: account("Community"),
-        loss_account: account("Losses"),
-    });
+    genesis.agreement = Some(example::shared_alike(&members));
     genesis.council = vec![members[0].clone()];
     genesis.coins = members.iter().map(|who| (who.clone(), COINS)).collect();
     genesis.members = members;

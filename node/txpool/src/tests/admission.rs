@@ -328,7 +328,10 @@ fn many_are_validated_as_one_batch_and_answered_in_their_order() {
     let calls = [call(1, 0), call(2, 0), call(1, 0), call(1, 1)];
     let encoded = calls.iter().map(|call| call.encode()).collect();
     let source = TransactionSource::External;
-    let results = world.pool.submit_many(source, encoded, &world.chain);
+    let prechecked = world.pool.precheck_many(source, encoded);
+    let verdicts = world.chain.validate_batch(prechecked.batch());
+    let best = world.pool.best();
+    let results = world.pool.insert_many(prechecked, verdicts, best);
     let codes: Vec<_> = results
         .iter()
         .map(|result| result.as_ref().map_or_else(PoolError::rpc_code, |_| 0))
