@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, LazyLock, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -556,7 +556,7 @@ impl Chain {
     }
 
     /// Imports blocks in their order; while one is executed, the signatures of the next are verified on the
-    /// other cores. Returns how many were imported.
+    /// other cores, and on no more, so that the executing thread keeps its own. Returns how many were imported.
     ///
     /// # Errors
     /// What was wrong with the first block that was refused; those before it stay imported.
@@ -573,7 +573,7 @@ impl Chain {
         }
         while let Some(block) = upcoming {
             upcoming = blocks.next();
-            rayon::in_place_scope(|scope| {
+            beside(|scope| {
                 if let Some(next) = &upcoming {
                     scope.spawn(|_| self.preverify_for(*next.header.number(), &next.body));
                 }
@@ -647,6 +647,25 @@ impl Chain {
             extrinsics,
         }));
         Ok(())
+    }
+}
+
+/// Runs `task` here, and what it spawns on the other cores.
+fn beside<'scope, Output>(task: impl FnOnce(&rayon::Scope<'scope>) -> Output) -> Output {
+    static OTHERS: LazyLock<Option<rayon::ThreadPool>> = LazyLock::new(|| {
+        let cores = rayon::current_num_threads();
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(cores.saturating_sub(1).max(1))
+            .thread_name(|number| format!("ahead-{number}"))
+            .build()
+            .inspect_err(
+                |error| tracing::warn!(%error, "no threads for verifying signatures ahead"),
+            )
+            .ok()
+    });
+    match &*OTHERS {
+        Some(others) => others.in_place_scope(task),
+        None => rayon::in_place_scope(task),
     }
 }
 

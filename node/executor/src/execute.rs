@@ -161,8 +161,15 @@ impl Executor {
         state: &State,
         overlay: &mut Overlay,
     ) -> Result<BlockChanges, ExecutionError> {
-        overlay
+        let changes = overlay
             .drain(state, STATE_VERSION)
-            .map_err(|error| ExecutionError::State(error.to_string()))
+            .map_err(|error| ExecutionError::State(error.to_string()))?;
+        // Every block changes its own number, and a trie that cannot be read answers with the root it had.
+        if changes.state_root == *state.root() {
+            return Err(ExecutionError::State(
+                "the new state root could not be worked out".to_owned(),
+            ));
+        }
+        Ok(changes)
     }
 }

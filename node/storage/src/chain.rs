@@ -87,7 +87,7 @@ pub enum CommitMode {
 }
 
 impl CommitMode {
-    /// Groups of 256 blocks or 4 MiB.
+    /// Groups of 256 blocks or 16 MiB.
     ///
     /// Larger groups write less, since more nodes are born and die inside one. But sled keeps every replaced
     /// version of a page until the batch is applied: the first 300 blocks of `examples/commit_rate.rs` peak at
@@ -95,7 +95,7 @@ impl CommitMode {
     pub const fn bulk() -> Self {
         Self::Bulk {
             max_blocks: 256,
-            max_bytes: 4 * 1024 * 1024,
+            max_bytes: 16 * 1024 * 1024,
         }
     }
 }

@@ -31,6 +31,7 @@ mod redb_store;
 mod revert;
 mod sled_store;
 mod state;
+mod state_root;
 mod store;
 mod values;
 

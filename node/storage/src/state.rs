@@ -14,7 +14,12 @@ use sp_state_machine::{
 };
 use sp_trie::{MerkleValue, StorageProof, cache::LocalTrieCache, recorder::Recorder};
 
-use crate::{chain::Shared, nodes::StateNodes, store::Column};
+use crate::{
+    chain::Shared,
+    nodes::StateNodes,
+    state_root::{self, Division},
+    store::Column,
+};
 
 /// The trie of a state.
 type Trie = TrieBackend<StateStorage, BlakeTwo256, StateNodes>;
@@ -170,7 +175,12 @@ impl Backend<BlakeTwo256> for State {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         version: StateVersion,
     ) -> (H256, BackendTransaction<BlakeTwo256>) {
-        self.trie.storage_root(delta, version)
+        state_root::compute(
+            self.trie.root(),
+            delta.collect(),
+            Division::usual(),
+            |changes| self.trie.storage_root(changes.into_iter(), version),
+        )
     }
 
     fn child_storage_root<'a>(
