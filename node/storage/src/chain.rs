@@ -89,9 +89,9 @@ pub enum CommitMode {
 impl CommitMode {
     /// Groups of 256 blocks or 16 MiB.
     ///
-    /// Larger groups write less, since more nodes are born and die inside one. But sled keeps every replaced
-    /// version of a page until the batch is applied: the first 300 blocks of `examples/commit_rate.rs` peak at
-    /// 795 MiB with groups of 24 MiB, at 326 with 8 and at 232 with 2.
+    /// Larger groups write less, since more nodes are born and die inside one: with large blocks the disk is the bound, and
+    /// groups of 4 MiB import half as fast. But sled keeps every replaced version of a page until the batch is applied:
+    /// the first 300 blocks of `examples/commit_rate.rs` peak at 553 MiB.
     pub const fn bulk() -> Self {
         Self::Bulk {
             max_blocks: 256,
