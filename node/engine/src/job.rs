@@ -17,8 +17,9 @@ use crate::{
     timeliness::{Item, Sighting, Tolerance},
 };
 
-/// Candidates that may fail to fit before building stops.
-const MISFITS_MAX: u32 = 64;
+/// Candidates that may fail to fit before building stops: any number, until its time is over. The others judge by all that
+/// they know whether something was left out though there was room.
+const MISFITS_MAX: u32 = u32::MAX;
 
 /// Transactions of a block from which on its author may have run out of time, and then left out nothing but what was not yet
 /// to have its turn.

@@ -214,7 +214,7 @@ impl Keeper {
     /// Asks a node to end, and kills it when it does not, or when there is no time for that.
     async fn end(&mut self, child: &mut Child) -> Result<()> {
         if *self.phase.borrow() < Phase::Kill {
-            interrupt(child);
+            ask_to_end(child);
             let ended = tokio::select! {
                 ended = timeout(ENDING_MAX, child.wait()) => ended.is_ok(),
                 () = reaches(&mut self.phase, Phase::Kill) => false,
@@ -231,14 +231,15 @@ impl Keeper {
     }
 }
 
-/// Sends the signal of Ctrl-C to a process that was not waited for yet, so that its number is still its own.
-fn interrupt(child: &Child) {
+/// Asks a process to end that was not waited for yet, so that its number is still its own. As service managers do: what runs
+/// in the background may have been told to ignore Ctrl-C's signal.
+fn ask_to_end(child: &Child) {
     let pid = child
         .id()
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
     if let Some(pid) = pid
-        && let Err(error) = kill_process(pid, Signal::INT)
+        && let Err(error) = kill_process(pid, Signal::TERM)
     {
         tracing::warn!(%error, "a node cannot be asked to end");
     }
@@ -384,8 +385,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nodes_are_asked_to_end_as_by_ctrl_c() {
-        let script = "trap 'echo asked; exit 0' INT; echo ready; while :; do sleep 0.05; done";
+    async fn nodes_are_asked_to_end() {
+        let script = "trap 'echo asked; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
         let kept = keep(script, Restart::WithBackoff);
         kept.wait_for_line("ready").await;
         let log = kept.folder.path().join("log");
@@ -404,7 +405,7 @@ mod tests {
     #[tokio::test]
     async fn nodes_that_do_not_end_are_killed() {
         let kept = keep(
-            "trap '' INT; echo ready; while :; do sleep 0.05; done",
+            "trap '' TERM; echo ready; while :; do sleep 0.05; done",
             Restart::Never,
         );
         kept.wait_for_line("ready").await;
