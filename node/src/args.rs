@@ -93,6 +93,28 @@ impl ChainArgs {
         Ok((folder, spec))
     }
 
+    /// Returns the folder that a validator's keys and a node's identity lie in: also before there is a chain spec, for which
+    /// the keys are made first.
+    pub fn key_folder(&self) -> Result<ChainFolder> {
+        let error = match self.existing() {
+            Ok((folder, _)) => return Ok(folder),
+            Err(error) => error,
+        };
+        let base = self.base()?;
+        let id = match (&self.chain, self.spec_file()) {
+            (Some(id), None) if spec::is_id(id) => id.clone(),
+            (None, None) => match <[String; 1]>::try_from(ChainFolder::list_keys(&base)?) {
+                Ok([id]) => id,
+                Err(_) => return Err(error),
+            },
+            _ => return Err(error),
+        };
+        // One whose spec is there has told already what is wrong with it.
+        ChainFolder::find_keys(&base, &id)
+            .filter(|folder| !folder.chain_spec().exists())
+            .ok_or(error)
+    }
+
     /// Returns the chain spec that `--chain` names, if it names a file.
     pub fn spec_file(&self) -> Option<&Path> {
         let chain = self.chain.as_deref()?;
@@ -102,7 +124,7 @@ impl ChainArgs {
 }
 
 /// Returns the flag that names a base path to another command, if that needs one.
-fn base_flag(base: &Path) -> String {
+pub fn base_flag(base: &Path) -> String {
     match default_base_path() {
         Ok(default) if default == base => String::new(),
         _ => format!(" --base-path {}", shell_word(&base.to_string_lossy())),
@@ -437,6 +459,26 @@ mod tests {
         ] {
             assert!(storage(&wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn keys_are_found_before_their_chain_has_a_spec() {
+        let base = tempfile::tempdir().unwrap();
+        let args = |chain: Option<&str>| ChainArgs {
+            chain: chain.map(Into::into),
+            base_path: Some(base.path().to_owned()),
+        };
+        assert!(args(None).key_folder().is_err());
+        let folder = ChainFolder::create(base.path(), "village").unwrap();
+        assert!(args(Some("village")).key_folder().is_err());
+        std::fs::create_dir(folder.keystore()).unwrap();
+        for chain in [None, Some("village")] {
+            assert_eq!(args(chain).key_folder().unwrap().path(), folder.path());
+        }
+        assert!(args(Some("hill")).key_folder().is_err());
+        // A spec that is no spec is told, not passed over.
+        std::fs::write(folder.chain_spec(), "{}").unwrap();
+        assert!(args(Some("village")).key_folder().is_err());
     }
 
     #[test]

@@ -314,8 +314,9 @@ impl Board {
         }
         if self.missed > 0 {
             self.say(&format!(
-                "caught up: {} missed steps closed late",
-                self.missed
+                "caught up: {} missed {} closed late",
+                self.missed,
+                if self.missed == 1 { "step" } else { "steps" }
             ));
             self.missed = 0;
         }

@@ -14,7 +14,7 @@ use commonwatt_txpool::PoolStatus;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
-    report::{energy, grouped},
+    report::{energy, grouped, utc},
     stop::now_ms,
 };
 
@@ -31,14 +31,27 @@ pub async fn run(check: HealthCheck, metrics: Arc<Metrics>, is_authority: bool) 
     // The first tick is at once, when nothing is to be said yet.
     ticks.tick().await;
     let mut before = (Instant::now(), check.chain().best().0);
+    let mut was_clock_behind = false;
     loop {
         ticks.tick().await;
         let (best, hash) = check.chain().best();
         let (then, best_then) = std::mem::replace(&mut before, (Instant::now(), best));
         let now_ms = now_ms();
         let next = Step(best.saturating_add(1));
+        let state = State::of(&check, now_ms, metrics.agreement().peers(), is_authority);
+        let is_clock_behind = matches!(state, State::ClockBehind { .. });
+        if is_clock_behind && !was_clock_behind {
+            tracing::warn!(
+                clock = %utc(now_ms),
+                best,
+                closed = %utc(check.timing().closes_at_ms(Step(best))),
+                "the clock shows a time before the best block's step closed: it is behind, or was ahead when that block was \
+                 made; no block is made until it is there: set it"
+            );
+        }
+        was_clock_behind = is_clock_behind;
         let glance = Glance {
-            state: State::of(&check, now_ms, metrics.agreement().peers(), is_authority),
+            state,
             best,
             hash,
             closes_in_s: check
@@ -62,6 +75,8 @@ enum State {
     Waiting { begins_in_s: u64 },
     /// Steps close as they should.
     Idle,
+    /// The clock shows a time at which the best block cannot have been made.
+    ClockBehind { ahead: u32 },
     /// Missed steps are made up for.
     CatchingUp { behind: u32 },
     /// Steps settle, their blocks are others' to make or to give, and nobody is there.
@@ -74,7 +89,10 @@ impl State {
     fn of(check: &HealthCheck, now_ms: u64, peers: i64, is_authority: bool) -> Self {
         let genesis_ms = check.timing().genesis_ms;
         let behind = check.steps_behind(now_ms);
-        if now_ms < genesis_ms {
+        if check.is_clock_behind(now_ms) {
+            let ahead = check.steps_ahead(now_ms);
+            Self::ClockBehind { ahead }
+        } else if now_ms < genesis_ms {
             let begins_in_s = genesis_ms.saturating_sub(now_ms).div_ceil(1_000);
             Self::Waiting { begins_in_s }
         } else if behind >= STEPS_BEHIND_MIN && peers == 0 && needs_others(check, is_authority) {
@@ -122,6 +140,12 @@ impl fmt::Display for Glance {
                     0 => write!(f, "💤 Idle (step {open} has closed)")?,
                     seconds => write!(f, "💤 Idle (step {open} closes in {seconds} s)")?,
                 }
+            }
+            State::ClockBehind { ahead } => {
+                write!(
+                    f,
+                    "⚠️  Clock behind (the best block is {ahead} steps ahead of it; set the clock)"
+                )?;
             }
             State::CatchingUp { behind } => {
                 let rate = f64::from(self.blocks) / self.within.as_secs_f64().max(0.001);
@@ -250,6 +274,10 @@ mod tests {
         begins(
             State::Waiting { begins_in_s: 60 },
             "⏳ Waiting (step 1 begins in 60 s), best",
+        );
+        begins(
+            State::ClockBehind { ahead: 8 },
+            "⚠️  Clock behind (the best block is 8 steps ahead of it; set the clock), best",
         );
         begins(
             State::CatchingUp { behind: 12 },

@@ -2,8 +2,9 @@
 
 use std::{
     env,
-    fs::{self, File, TryLockError},
+    fs::{self, File, Permissions, TryLockError},
     io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,12 @@ impl ChainFolder {
     /// Returns the folder itself.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Returns the folder that this one's chain and others lie below.
+    pub fn base(&self) -> &Path {
+        let chains = self.0.parent().unwrap_or(&self.0);
+        chains.parent().unwrap_or(chains)
     }
 
     /// Returns the folder of the database.
@@ -70,6 +77,23 @@ impl ChainFolder {
 
     /// Returns the ids of the chains that were set up below `base`, sorted.
     pub fn list(base: &Path) -> Result<Vec<String>> {
+        Self::list_those(base, |id| Self::find(base, id).is_some())
+    }
+
+    /// Returns the folder of chain `id` below `base` if a validator's keys or a node's identity were made there, before
+    /// there is a chain spec.
+    pub fn find_keys(base: &Path, id: &str) -> Option<Self> {
+        let folder = Self(base.join(CHAINS).join(id));
+        let has_keys = folder.keystore().is_dir() || folder.network().is_dir();
+        has_keys.then_some(folder)
+    }
+
+    /// Returns the ids of such folders, sorted.
+    pub fn list_keys(base: &Path) -> Result<Vec<String>> {
+        Self::list_those(base, |id| Self::find_keys(base, id).is_some())
+    }
+
+    fn list_those(base: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
         let chains = base.join(CHAINS);
         let entries = match fs::read_dir(&chains) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -79,7 +103,7 @@ impl ChainFolder {
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", chains.display()))?;
             if let Ok(id) = entry.file_name().into_string()
-                && Self::find(base, &id).is_some()
+                && is_wanted(&id)
             {
                 ids.push(id);
             }
@@ -95,6 +119,8 @@ impl ChainFolder {
             .create(true)
             .truncate(false)
             .write(true)
+            // Whoever can open it can lock it, and keep the node from starting.
+            .mode(LOCK_MODE)
             .open(&path)
             .with_context(|| {
                 format!(
@@ -103,7 +129,11 @@ impl ChainFolder {
                 )
             })?;
         match file.try_lock() {
-            Ok(()) => Ok(FolderLock(file)),
+            Ok(()) => {
+                // One that an earlier version made. Not being able to is no reason to stay down.
+                let _ = file.set_permissions(Permissions::from_mode(LOCK_MODE));
+                Ok(FolderLock(file))
+            }
             Err(TryLockError::WouldBlock) => bail!(
                 "another process uses the chain in {}; stop it, or give this one another folder with --base-path",
                 self.0.display()
@@ -118,6 +148,9 @@ impl ChainFolder {
 /// A chain's folder, locked until this is dropped.
 #[derive(Debug)]
 pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Who may open a chain's lock: its user.
+const LOCK_MODE: u32 = 0o600;
 
 /// Folder of all chains.
 const CHAINS: &str = "chains";
@@ -192,6 +225,11 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folder = ChainFolder::create(base.path(), "a").unwrap();
         let lock = folder.lock().unwrap();
+        let mode = fs::metadata(folder.path().join("lock"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, LOCK_MODE);
         let said = folder.lock().unwrap_err().to_string();
         assert!(said.contains("another process"), "{said}");
         drop(lock);

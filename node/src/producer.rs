@@ -26,6 +26,9 @@ const STEPS_OPEN_MAX: u32 = 2;
 /// Candidates that may fail to fit before building stops.
 const MISFITS_MAX: u32 = 64;
 
+/// An outage this long is told before it is made up for, milliseconds: an hour.
+const OUTAGE_TOLD_MS: u64 = 3_600_000;
+
 /// Days that a chain may have stood still and be caught up with unasked: 3 360 steps of 15 minutes. Longer outages are
 /// rarer than clocks that are wrong.
 const OUTAGE_DAYS_MAX: u64 = 35;
@@ -138,6 +141,15 @@ pub fn run(
             Punctuality::OnTime
         };
         let behind = timing.step_at(now).since(step);
+        let missed_ms = u64::from(behind).saturating_mul(timing.step_ms);
+        if missed_ms >= OUTAGE_TOLD_MS && !chain.is_catching_up() {
+            tracing::warn!(
+                clock = %utc(now),
+                steps = behind,
+                best = step.0.saturating_sub(1),
+                "steps have gone by without a block and are closed now, late and for good: if the clock is wrong, stop and set it"
+            );
+        }
         chain.set_catching_up(behind > 1);
         let began = Instant::now();
         // Half a step for building leaves the other half for execution elsewhere and the gates.

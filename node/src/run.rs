@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use commonwatt_keystore::Keystore;
+use commonwatt_keystore::{Keystore, Purpose};
 use commonwatt_primitives::digest::Punctuality;
 
 use crate::{
@@ -101,7 +101,7 @@ impl RunCommand {
             "the node runs"
         );
         let begins_in = spec.genesis.timing.genesis_ms.saturating_sub(now_ms());
-        if begins_in > 0 {
+        if begins_in > 0 && best == 0 {
             let seconds = Duration::from_millis(begins_in).as_secs();
             tracing::info!(
                 seconds,
@@ -111,11 +111,35 @@ impl RunCommand {
         if let Some(bidder) = self.bid.bidder(service.chain(), spec.genesis.timing)? {
             service.bid(bidder);
         }
+        if !self.validator {
+            self.warn_of_idle_keys(&service, &folder);
+        }
         service.inform();
         service.produce(self.catch_up.catch_up(), log_block)?;
         let durable = service.run()?;
         tracing::info!(best = durable, "stopped; everything is on disk");
         Ok(())
+    }
+
+    /// Says so when the keys of a validator lie here, and nobody asked to use them.
+    fn warn_of_idle_keys(&self, service: &Service, folder: &ChainFolder) {
+        let (Ok(validators), true) = (service.chain().validators(), folder.keystore().is_dir())
+        else {
+            return;
+        };
+        let kept = Keystore::open(folder.keystore(), None).and_then(|keystore| keystore.list());
+        let is_kept = |public: &[u8; 32]| {
+            kept.iter()
+                .flatten()
+                .any(|key| key.purpose == Purpose::Vote && key.public == *public)
+        };
+        if let Some((account, _)) = validators.iter().find(|(_, keys)| is_kept(&keys.vote.0)) {
+            tracing::warn!(
+                %account,
+                "the vote key of this validator lies here, but without --validator this node makes no blocks and does not vote: start \
+                 it with --validator, unless another node does so with the same key"
+            );
+        }
     }
 
     fn role(&self, folder: &ChainFolder) -> Result<Role> {

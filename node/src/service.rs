@@ -16,7 +16,7 @@ use commonwatt_keystore::Keystore;
 use commonwatt_metrics::About;
 use commonwatt_network::NetworkHandle;
 use commonwatt_primitives::{AccountId, StepTiming, auction::Validator};
-use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Services};
+use commonwatt_rpc::{NodeInfo, NodeRole, RpcConfig, RpcServer, Safety, Services};
 use commonwatt_storage::{ChainDb, DbConfig};
 use tokio::runtime::Runtime;
 
@@ -195,6 +195,13 @@ impl Service {
             link,
         } = config;
         verify_beginning(&spec)?;
+        if rpc.methods == Safety::Unsafe && !rpc.listen.ip().is_loopback() {
+            tracing::warn!(
+                listen = %rpc.listen,
+                "whoever reaches this port may call every method: rotate the validator's keys, empty the pool, add peers; leave \
+                 --rpc-methods unsafe out, or have a firewall let nobody else in"
+            );
+        }
         let lock = folder.lock()?;
         let mut chain = open_chain(&folder, &spec, database)?;
         let (role_name, keystore) = (role.name(), role.keystore());

@@ -27,6 +27,15 @@ const SPEC_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// No chain in use began before 2020, milliseconds since the Unix epoch.
 const LIVE_SINCE_MS: u64 = 1_577_836_800_000;
 
+/// None that is written now begins after 2100.
+const LIVE_UNTIL_MS: u64 = 4_102_444_800_000;
+
+/// Longest name of a chain, in characters.
+const NAME_CHARS_MAX: usize = 128;
+
+/// Most decimals of a coin: as many as 128 bits hold, with some places before them.
+const DECIMALS_MAX: u64 = 18;
+
 /// The example to copy from, whose accounts belong to nobody.
 const EXAMPLE: &str = include_str!("../../chain-specs/example-community.json");
 
@@ -94,6 +103,21 @@ pub enum SpecError {
     /// The chain's id cannot name a folder.
     #[error("the chain id {0:?} may have letters, digits, - and _ only, 64 at most")]
     Id(String),
+    /// The chain's name cannot be shown.
+    #[error(
+        "the chain's name may have up to 128 characters, none of them for control, and not be empty"
+    )]
+    Name,
+    /// A property contradicts what the software does.
+    #[error("the chain spec's properties.{name} is {found}, and must be {wanted}")]
+    Property {
+        /// The property.
+        name: &'static str,
+        /// What is there.
+        found: Value,
+        /// What could be.
+        wanted: String,
+    },
     /// A chain in use begins at a time that cannot be meant.
     #[error("the chain spec's genesisMs is {genesis_ms}, {problem}")]
     Begin {
@@ -154,6 +178,13 @@ impl ChainSpec {
         if !is_id(&self.id) {
             return Err(SpecError::Id(self.id.clone()));
         }
+        let is_shown = !self.name.trim().is_empty()
+            && self.name.chars().count() <= NAME_CHARS_MAX
+            && !self.name.chars().any(char::is_control);
+        if !is_shown {
+            return Err(SpecError::Name);
+        }
+        self.verify_properties()?;
         self.verify_begin()?;
         self.boot_peers()?;
         self.verify_session_keys()?;
@@ -173,6 +204,39 @@ impl ChainSpec {
             count: errors.len(),
             errors: errors.join("; "),
         })
+    }
+
+    /// Checks the properties that wallets go by.
+    fn verify_properties(&self) -> Result<(), SpecError> {
+        let verify = |name, is_good: &dyn Fn(&Value) -> bool, wanted: String| match self
+            .properties
+            .get(name)
+        {
+            Some(found) if !is_good(found) => Err(SpecError::Property {
+                name,
+                found: found.clone(),
+                wanted,
+            }),
+            _ => Ok(()),
+        };
+        let is_prefix = |found: &Value| found.as_u64() == Some(SS58_PREFIX.into());
+        verify("ss58Format", &is_prefix, SS58_PREFIX.to_string())?;
+        let is_decimals = |found: &Value| found.as_u64().is_some_and(|it| it <= DECIMALS_MAX);
+        verify(
+            "tokenDecimals",
+            &is_decimals,
+            format!("0 to {DECIMALS_MAX}"),
+        )?;
+        let is_symbol = |found: &Value| {
+            let symbol = found.as_str().unwrap_or_default();
+            (1..=12).contains(&symbol.len())
+                && symbol.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        verify(
+            "tokenSymbol",
+            &is_symbol,
+            "1 to 12 letters and digits".to_owned(),
+        )
     }
 
     /// Returns the boot nodes as peers to connect to.
@@ -258,6 +322,8 @@ impl ChainSpec {
             return Ok(());
         } else if genesis_ms < LIVE_SINCE_MS {
             "before 2020: give milliseconds since 1970, a number of 13 digits".to_owned()
+        } else if genesis_ms > LIVE_UNTIL_MS {
+            "after 2100: give milliseconds since 1970, a number of 13 digits".to_owned()
         } else if !genesis_ms.is_multiple_of(timing.step_ms) {
             let next = genesis_ms
                 .saturating_sub(genesis_ms % timing.step_ms)
@@ -350,6 +416,42 @@ mod tests {
         };
         assert!(begins(1_795_269_600).contains("13 digits"));
         assert!(begins(1_795_269_601_000).contains("the next multiple is 1795270500000"));
+        for too_late in [1_795_345_200_000_000, u64::MAX] {
+            assert!(begins(too_late).contains("after 2100"));
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_shown_is_refused() {
+        for name in ["", "  ", "a\n\u{1b}[31mb", &"a".repeat(129)] {
+            let error = refused(|spec| spec.name = name.into());
+            assert!(error.contains("the chain's name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn properties_that_wallets_cannot_go_by_are_refused() {
+        let wrong = [
+            ("ss58Format", json!(0), "must be"),
+            ("tokenDecimals", json!(99), "0 to 18"),
+            ("tokenDecimals", json!("six"), "0 to 18"),
+            ("tokenSymbol", json!("\u{1b}[31m"), "1 to 12 letters"),
+        ];
+        for (name, value, said) in wrong {
+            let error = refused(|spec| {
+                spec.properties.insert(name.into(), value);
+            });
+            assert!(error.contains(name) && error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn accounts_that_could_do_nothing_have_no_place() {
+        let stranger = AccountId::new([9; 32]);
+        let error = refused(|spec| spec.genesis.council.push(stranger.clone()));
+        assert!(error.contains("neither a member nor a DSO"), "{error}");
+        let error = refused(|spec| spec.genesis.meters[0].info.beneficiary = stranger);
+        assert!(error.contains("nor the community account"), "{error}");
     }
 
     #[test]

@@ -545,6 +545,11 @@ impl CommunityGenesis {
             if !council.insert(who) {
                 errors.push(format!("council: {who} is listed twice"));
             }
+            if !known.contains(who) {
+                errors.push(format!(
+                    "council: {who} is neither a member nor a DSO, so it could send no transaction"
+                ));
+            }
         }
         let mut funded = BTreeSet::new();
         let mut total: Coin = 0;
@@ -574,6 +579,16 @@ impl CommunityGenesis {
                 errors.push(format!(
                     "meter {number}: owner {} is not a member",
                     info.owner
+                ));
+            }
+            let is_community = self
+                .agreement
+                .as_ref()
+                .is_some_and(|agreement| agreement.community_account == info.beneficiary);
+            if !members.contains(&info.beneficiary) && !is_community {
+                errors.push(format!(
+                    "meter {number}: beneficiary {} is neither a member nor the community account",
+                    info.beneficiary
                 ));
             }
             if info.pulses_per_kwh == 0 || info.capacity_w == 0 {

@@ -10,6 +10,9 @@ use crate::{Chain, ChainError};
 /// Settled steps without a block from which a node is not ready. One is being closed now.
 const STEPS_BEHIND_MIN: u32 = 2;
 
+/// Steps that the best block is ahead of the clock from which the clock is wrong. Clocks of honest nodes differ by less.
+const STEPS_AHEAD_MIN: u32 = 2;
+
 /// Looks after a chain.
 #[derive(Clone)]
 pub struct HealthCheck {
@@ -30,6 +33,17 @@ pub enum Unready {
         durable_number: u32,
         /// What failed.
         cause: String,
+    },
+    /// The clock shows a time at which the best block cannot have been made.
+    #[error(
+        "block {best} is {ahead} steps ahead of this machine's clock, so no block is made until the clock is there: the clock is behind, \
+         or was ahead when those blocks were made; set it"
+    )]
+    ClockBehind {
+        /// The best block.
+        best: u32,
+        /// Steps between the last one that has settled by the clock and the best block's.
+        ahead: u32,
     },
     /// It makes up for missed steps.
     #[error(
@@ -86,6 +100,17 @@ impl HealthCheck {
         self.settled(now_ms).since(Step(self.chain.best().0))
     }
 
+    /// Returns how many steps the best block is ahead of the last one that has settled by the clock: none, as long as the
+    /// clocks of those who make blocks and of this machine are right.
+    pub fn steps_ahead(&self, now_ms: u64) -> u32 {
+        Step(self.chain.best().0).since(self.settled(now_ms))
+    }
+
+    /// Returns whether the clock is behind the chain by more than clocks differ.
+    pub fn is_clock_behind(&self, now_ms: u64) -> bool {
+        self.steps_ahead(now_ms) >= STEPS_AHEAD_MIN
+    }
+
     /// Returns what Substrate's `system_health` says, as JSON. A node without a network is never without the
     /// peers it should have.
     pub fn health_json(&self) -> String {
@@ -104,6 +129,10 @@ impl HealthCheck {
             });
         }
         let (best, _) = self.chain.best();
+        if self.is_clock_behind(now_ms) {
+            let ahead = self.steps_ahead(now_ms);
+            return Err(Unready::ClockBehind { best, ahead });
+        }
         let behind = self.steps_behind(now_ms);
         if self.chain.is_catching_up() {
             return Err(Unready::CatchingUp { best, behind });

@@ -39,6 +39,10 @@ struct View {
     state: State,
 }
 
+/// Why a registered account's transaction cannot be paid: without a tip it would wait for the next step's quota.
+const NO_COINS_FOR_TIP: &str =
+    "the account has not enough coins for the tip: lower it, or leave it out";
+
 /// Why there is no verdict, when it is not the transaction's fault.
 const NO_STATE: Refusal = Refusal::Unknown(UnknownTransaction::CannotLookup);
 
@@ -150,10 +154,13 @@ impl AtBlock<'_> {
                 .ok()
                 .map(|expected| format!("nonce {nonce}, expected {expected}")),
             // The nonce check comes first and calls an account unpaid for that it does not know.
-            (InvalidTransaction::Payment, Some(who), _) => executor
-                .call::<Option<Role>>(state, "RegistryApi_role_of", who)
-                .is_ok_and(|role| role.is_none())
-                .then(|| TransactionRefusal::Unregistered.explanation().to_owned()),
+            (InvalidTransaction::Payment, Some(who), _) => {
+                let role = executor.call::<Option<Role>>(state, "RegistryApi_role_of", who);
+                role.ok().map(|role| match role {
+                    None => TransactionRefusal::Unregistered.explanation().to_owned(),
+                    Some(_) => NO_COINS_FOR_TIP.to_owned(),
+                })
+            }
             (InvalidTransaction::Custom(code), ..) => {
                 TransactionRefusal::from_code(code).map(|refusal| refusal.explanation().to_owned())
             }

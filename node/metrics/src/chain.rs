@@ -43,6 +43,7 @@ pub(crate) struct ChainFigures {
     blocks: IntCounter,
     blocks_late: IntCounter,
     steps_behind: IntGauge,
+    steps_ahead: IntGauge,
     step_seconds: Gauge,
     closed_at: Gauge,
     closure_to_final: HistogramVec,
@@ -131,6 +132,11 @@ impl ChainFigures {
                 "Steps that have settled and have no block yet; 1 for a moment in each step, more when steps are \
                  missed",
             )?,
+            steps_ahead: registrar.gauge(
+                "commonwatt_steps_ahead",
+                "Steps that the best block is ahead of the last one that has settled by this machine's clock: more than 1 when \
+                 the clock is behind, or was ahead when blocks were made",
+            )?,
             step_seconds: registrar
                 .gauge_of_reals("commonwatt_step_seconds", "Length of a step, in seconds")?,
             closed_at: registrar.gauge_of_reals(
@@ -201,6 +207,7 @@ impl ChainFigures {
         }
         self.number_leaves.set(1);
         self.steps_behind.set(check.steps_behind(now_ms).into());
+        self.steps_ahead.set(check.steps_ahead(now_ms).into());
         self.step_seconds.set(seconds(timing.step_ms));
         self.closed_at.set(seconds(timing.closes_at_ms(Step(best))));
         let db = check.chain().db();

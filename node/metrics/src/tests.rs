@@ -342,6 +342,22 @@ fn a_node_is_ready_until_two_steps_have_settled_without_a_block() {
     assert_eq!(node.check.verify_ready(settles_at(2)), Err(catching_up));
 }
 
+#[test]
+fn a_node_whose_clock_is_behind_its_chain_is_not_ready() {
+    let node = watched();
+    let settles_at = |step| node.check.timing().settles_at_ms(Step(step));
+    for _ in 0..3 {
+        node.make_block(Punctuality::OnTime, 0);
+    }
+    assert_eq!(node.check.verify_ready(settles_at(3)), Ok(()));
+    // As far as the clocks of two nodes may differ.
+    assert_eq!(node.check.verify_ready(settles_at(3) - 1), Ok(()));
+    let behind = Unready::ClockBehind { best: 3, ahead: 2 };
+    assert_eq!(node.check.verify_ready(settles_at(2) - 1), Err(behind));
+    assert_eq!(node.check.steps_ahead(0), 3);
+    assert_eq!(node.check.steps_ahead(settles_at(9)), 0);
+}
+
 // ---------------------------------------------------------------------------------- the server
 
 async fn ask(address: std::net::SocketAddr, request: &str) -> (u16, String) {

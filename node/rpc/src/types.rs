@@ -14,7 +14,11 @@ use sp_core::{H256, bytes::from_hex};
 
 /// One of something, or a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "one, or a list of them: block numbers are 0 to 4294967295, hashes 0x and 64 hexadecimal digits, transactions 0x and \
+                 an even number of them"
+)]
 pub(crate) enum OneOrMany<T> {
     /// One.
     One(T),

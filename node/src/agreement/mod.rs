@@ -113,9 +113,6 @@ impl Link {
         let doorkeeper = Arc::new(doorkeeper);
         let (network, events) = start_network(setup, &doorkeeper).await?;
         network.announce_status(chain.best().0);
-        for address in network.listen_addresses() {
-            tracing::info!(%address, peer = %network.local_peer_id(), "listening for other nodes");
-        }
         let (told, waiting) = mpsc::channel(EVENTS_MAX);
         let member = Member {
             chain: chain.clone(),

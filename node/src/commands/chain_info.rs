@@ -152,8 +152,11 @@ impl Info {
         let line = |name: &str, value: String| say!("  {name:<11} {value}");
         say!("{} ({})", self.name, self.id)?;
         line("genesis", self.genesis.clone())?;
-        let step_s = self.step_ms / 1_000;
-        line("begins", format!("{}, steps of {step_s} s", self.begins))?;
+        let step = match self.step_ms % 1_000 {
+            0 => format!("{} s", self.step_ms / 1_000),
+            _ => format!("{} ms", self.step_ms),
+        };
+        line("begins", format!("{}, steps of {step}", self.begins))?;
         line(
             "best block",
             format!("{} {}", self.best.number, self.best.hash),

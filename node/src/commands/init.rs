@@ -15,7 +15,7 @@ use commonwatt_storage::{ChainDb, OpenError};
 
 use super::purge_chain;
 use crate::{
-    args::ChainArgs,
+    args::{ChainArgs, base_flag},
     key::{PasswordArgs, Prompt},
     paths::ChainFolder,
     report::{say, shell_word},
@@ -139,10 +139,11 @@ fn take_spec(folder: &ChainFolder, spec: &ChainSpec) -> Result<&'static str> {
                     Blocks::Others => bail!(
                         "{} holds blocks of another chain with the id {:?}, or some that cannot be read: give the new spec \
                          another id; or keep a copy of that folder, and remove them with \
-                         `commonwatt purge-chain --chain {}` first",
+                         `commonwatt purge-chain --chain {}{}` first",
                         folder.path().display(),
                         spec.id,
-                        spec.id
+                        spec.id,
+                        base_flag(folder.base())
                     ),
                 }
             }

@@ -44,7 +44,7 @@ impl StoppedChain {
         let lock = folder.lock()?;
         let db = ChainDb::open_as_it_is(&folder.database()).map_err(|error| match error {
             OpenError::NoDatabase { .. } => anyhow!(
-                "the chain {:?} has no database in {}: it never ran here; start the node, or use import-blocks first",
+                "the chain {:?} has no database in {}: it has not run here, or was purged; start the node, or use import-blocks first",
                 spec.id,
                 folder.database().display()
             ),

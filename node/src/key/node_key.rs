@@ -70,7 +70,7 @@ impl InspectNodeKey {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<()> {
         let file = match self.file {
             Some(file) => file,
-            None => file_of(&self.chain.existing()?.0),
+            None => file_of(&self.chain.key_folder()?),
         };
         let key = if file == Path::new("-") {
             let bytes = files::read_stream(&mut *console.input)?;

@@ -31,7 +31,8 @@ impl KeystoreArgs {
     pub fn open_or_create(&self) -> Result<Keystore> {
         let folder = match &self.keystore {
             Some(folder) => folder.clone(),
-            None => self.chain.open_or_create()?.0.keystore(),
+            None if self.chain.spec_file().is_some() => self.chain.open_or_create()?.0.keystore(),
+            None => self.chain.key_folder()?.keystore(),
         };
         let is_encrypted = Keystore::open(&folder, None)?
             .list()?
@@ -54,7 +55,7 @@ impl KeystoreArgs {
     fn existing_folder(&self) -> Result<PathBuf> {
         let folder = match &self.keystore {
             Some(folder) => folder.clone(),
-            None => self.chain.existing()?.0.keystore(),
+            None => self.chain.key_folder()?.keystore(),
         };
         if !folder.is_dir() {
             bail!(

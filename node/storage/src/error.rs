@@ -10,6 +10,10 @@ use crate::{folder::DatabaseKind, store::Column};
 pub(crate) const RESTORE: &str = "check the disk and keep the folder as it is, then restore it \
                                   elsewhere from a copy, or import exported blocks into an empty one";
 
+/// What to do when the disk is full.
+const DISK_FULL: &str =
+    "the disk is full: make room, then start the node again; blocks that were announced are safe";
+
 /// Failure of the key-value back end.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -54,6 +58,11 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(action: impl Into<String>, source: io::Error) -> Self {
+        // Back ends say it in several ways, some of them for programmers.
+        let source = match source.kind() {
+            io::ErrorKind::StorageFull => io::Error::new(io::ErrorKind::StorageFull, DISK_FULL),
+            _ => source,
+        };
         Self::Io {
             action: action.into(),
             source,
@@ -277,4 +286,17 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let error = StoreError::io("write the database", io::Error::from_raw_os_error(28));
+        let said = error.to_string();
+        assert!(said.contains("the disk is full: make room"), "{said}");
+        assert!(!said.contains("Os {"), "{said}");
+    }
 }

@@ -344,26 +344,47 @@ impl<T: Config> Pallet<T> {
                 sums.missing = sums.missing.saturating_add(u64::from(cancelled.units));
             }
         }
+        let add = |to: &mut Wh, units: u64| {
+            *to = Wh(to.0.saturating_add(energy_of(units, unit).0));
+        };
+        // What a seller could have delivered beyond what it sold. Offers of a call are capped by that, those of
+        // `continuous` are not.
+        let mut deliverable: Vec<u64> = members
+            .iter()
+            .zip(&settled)
+            .map(|(member, sums)| member.book.for_sale.saturating_sub(sums.sold))
+            .collect();
         let outcomes = compute_outcomes(&sequence.orders, clearing);
         for (place, outcome) in sequence.places.iter().zip(outcomes) {
-            let is_withdrawn =
-                Self::booked(members, *place).is_some_and(|order| order.withdrawn.is_some());
-            let Some(sums) = settled.get_mut(place.member) else {
+            let Some(order) = Self::booked(members, *place) else {
                 continue;
             };
-            let add = |to: &mut Wh, units: u32| {
-                *to = Wh(to.0.saturating_add(energy_of(u64::from(units), unit).0));
+            let (Some(sums), Some(deliverable)) = (
+                settled.get_mut(place.member),
+                deliverable.get_mut(place.member),
+            ) else {
+                continue;
             };
-            add(&mut sums.conduct.traded, outcome.traded);
+            let left = u64::from(outcome.left);
+            add(&mut sums.conduct.traded, u64::from(outcome.traded));
             match outcome.rest {
-                _ if is_withdrawn => (),
+                _ if order.withdrawn.is_some() => (),
                 // Who did not deliver is not rewarded for what was left over.
-                Rest::Unserved if sums.missing == 0 => {
-                    add(&mut sums.conduct.unserved, outcome.left);
+                Rest::Unserved if sums.missing > 0 => (),
+                Rest::Unserved if order.side == Side::Sell => {
+                    let served = left.min(*deliverable);
+                    *deliverable = deliverable.saturating_sub(served);
+                    add(&mut sums.conduct.unserved, served);
                 }
-                Rest::CutOff => add(&mut sums.conduct.cut_off, outcome.left),
-                Rest::Unserved | Rest::Unopposed | Rest::Nothing => (),
+                Rest::Unserved => add(&mut sums.conduct.unserved, left),
+                Rest::CutOff => add(&mut sums.conduct.cut_off, left),
+                Rest::Unopposed | Rest::Nothing => (),
             }
+        }
+        // What was promised and is not there served nobody either.
+        for sums in settled.iter_mut().filter(|sums| sums.missing > 0) {
+            let missing = sums.missing;
+            add(&mut sums.conduct.cut_off, missing);
         }
         settled
     }

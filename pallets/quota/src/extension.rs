@@ -182,8 +182,10 @@ where
                 source,
             )
             .map_err(|error| match error {
-                // Without coins it waits for the next step's quota instead of being thrown away.
-                TransactionValidityError::Invalid(InvalidTransaction::Payment) => {
+                // Without coins it waits for the next step's quota instead of being thrown away. A tip is paid in any step.
+                TransactionValidityError::Invalid(InvalidTransaction::Payment)
+                    if self.0.tip().is_zero() =>
+                {
                     TransactionRefusal::QuotaUsed.into()
                 }
                 other => other,

@@ -201,7 +201,8 @@ fn a_tip_is_charged_even_within_the_quota() {
         assert!(Balances::free_balance(RICH) <= before - 7);
         assert_eq!(
             send(POOR, 7, b""),
-            Err(TransactionRefusal::QuotaUsed.into())
+            // The next step's quota does not pay a tip either.
+            Err(InvalidTransaction::Payment.into())
         );
     });
 }

@@ -526,7 +526,7 @@ fn listen_error(address: Multiaddr, error: &TransportError<std::io::Error>) -> S
         }
         TransportError::Other(error) => match innermost_kind(error) {
             std::io::ErrorKind::AddrInUse => {
-                "another program uses this port: stop it, or choose another with --listen-addr"
+                "another program uses this port: stop it, or choose another port with --port, or address with --listen-addr"
             }
             std::io::ErrorKind::AddrNotAvailable => {
                 "this machine does not have that address: choose one it has, or 0.0.0.0 for all"

@@ -476,8 +476,27 @@ fn a_shortfall_cancels_the_sellers_last_matches_first_and_is_told() {
             missing: Wh(150),
         }));
         // It traded, but what it lacked is no service.
-        assert_eq!(conduct(4, BEN).map(|conduct| conduct.unserved), Some(Wh(0)));
+        assert_eq!(conduct(4, BEN), Some(conduct_of(250, 0, 150)));
         assert_eq!(record(4).cancelled, 1);
+    });
+}
+
+#[test]
+fn what_a_seller_never_had_is_no_service() {
+    test_with(Mechanism::Continuous, || {
+        sellers_have_energy(4);
+        let first = sell(BEN, 4, 2, 40);
+        finish_block();
+        let promised = sell(CARLA, 4, 2, 1_000_000);
+        finish_block();
+        let bought = buy(ANNA, 4, 9, 20);
+        finish_blocks_until(5);
+        assert_eq!(fill(4, ANNA, bought).0, 20);
+        assert_eq!(fill(4, BEN, first).0, 20);
+        assert_eq!(fill(4, CARLA, promised).0, 0);
+        assert_eq!(conduct(4, BEN), Some(conduct_of(200, 200, 0)));
+        // She had 500 Wh.
+        assert_eq!(conduct(4, CARLA), Some(conduct_of(0, 500, 0)));
     });
 }
 
