@@ -224,8 +224,8 @@ async fn every_reason_of_a_refusal_comes_with_its_cause_and_its_mend() {
             "a tip without coins",
             sign_as("Y", &here, 1_000),
             1010,
-            "quota used up",
-            "add coins",
+            "not enough coins for the tip",
+            "lower it",
         ),
         (
             "a forged signature",
