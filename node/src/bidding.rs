@@ -120,7 +120,7 @@ pub struct BidArgs {
     )]
     bid: BidPolicy,
     /// Voting tokens that always stay free: no bid goes below
-    #[arg(long, value_name = "TOKENS", default_value_t)]
+    #[arg(long, value_name = "TOKENS", default_value_t, requires = "bid")]
     bid_floor: VotingToken,
     /// File with the secret phrase or seed of the validator's account, which signs the bids. Whoever has it owns the
     /// account
