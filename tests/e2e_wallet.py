@@ -141,6 +141,23 @@ def accounts_are_kept(wallet):
     contains(wallet.refused("create", "../x", *wallet.keep()), "a name has")
     contains(wallet.refused("create", "dora", *wallet.keep()), "--password-file")
     contains(wallet.refused("balance", *wallet.node(), *wallet.keep()), "several accounts", "--account")
+    shown = wallet.json("chain", *wallet.node(), *wallet.keep())
+    assert shown["account"] is None and shown["tariff"]["buy"] == "9" and shown["timing"]["stepMs"] == int(STEP_MS), shown
+    os.mkfifo(os.path.join(wallet.folder, "pipe.json"), 0o600)
+    status, out, notes = wallet.run("list", *wallet.keep())
+    assert status == 0 and "anna" in out, notes
+    contains(notes, "Warning", "pipe.json is not a file")
+    contains(wallet.ok("balance", *wallet.node(), *wallet.keep(), "--account", "anna", "--steps", "0"), made["address"])
+    os.remove(os.path.join(wallet.folder, "pipe.json"))
+    full = os.open("/dev/full", os.O_WRONLY)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (full, nowhere):
+        words = [wallet.binary, "wallet", "create", "dora", *wallet.keep(), "--password-file", wallet.password]
+        done = subprocess.run(words, stdout=output, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S)
+        os.close(output)
+        assert done.returncode != 0, done
+        contains(done.stderr, "no account was kept")
+    assert not os.path.exists(os.path.join(wallet.folder, "dora.json"))
 
 
 def coins_arrive_to_the_smallest(wallet):
@@ -254,8 +271,10 @@ def wrong_orders_are_refused_with_a_reason(wallet):
     buyer, dave = wallet.account("charlie"), wallet.member("//Dave")
     far = ["--step", "+30"]
     # 100 000 units at 99 999 coins.
-    contains(wallet.refused("bid", "1MWh", "--limit", "99999", *far, *dave), "NotEnoughCoins", "too few free coins",
+    contains(wallet.refused("bid", "1MWh", "--limit", "99999", "--beyond-tariff", *far, *dave), "NotEnoughCoins", "too few free coins",
              "puts 9999900000 CWC on hold", "CWC are free", "0 CWC on hold")
+    contains(wallet.refused("bid", "10Wh", "--limit", "7", *far, *dave), "7 CWC/10Wh", "9 uCWC/10Wh", "--beyond-tariff")
+    contains(wallet.refused("ask", "10Wh", "--limit", "1uCWC", *far, *dave), "1 uCWC/10Wh", "2 uCWC/10Wh", "--beyond-tariff")
     contains(wallet.refused("bid", "1,5kWh", "--limit", "1uCWC", *far, *dave), "comma", "point")
     contains(wallet.refused("bid", "1kWh", "--limit", "1uCWC", *far, *wallet.account("anna")), "ask the DSO")
     contains(wallet.refused("bid", "1kWh", "--limit", "1uCWC", "--step", "1", *dave), "GateClosed", "later step")
@@ -286,7 +305,7 @@ def wrong_orders_are_refused_with_a_reason(wallet):
     wallet.ok("cancel", bid, *buyer)
     soon = wallet.json("bid", "1kWh", "--limit", "1uCWC", *buyer)["order"]
     wallet.ok("watch", *wallet.node(), *wallet.keep(), "--account", "charlie", "--steps", "3")
-    contains(wallet.refused("cancel", soon, *buyer), "GateClosed")
+    contains(wallet.refused("cancel", soon, *buyer), "GateClosed", "can no longer be cancelled")
 
     signed = offline("bid", "1kWh", "--limit", "1uCWC", "--step", step)
     contains(wallet.ok("submit", signed, *wallet.node()), "is placed: buy up to 1kWh")

@@ -131,6 +131,10 @@ fn read_bounded(stream: impl Read, path: &Path) -> Result<Zeroizing<Vec<u8>>, Fi
 
 /// Reads a file with a secret of our own; `None` when there is no such file. Refuses one that others can read.
 pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+    // Before it is opened: opening a pipe that nobody writes to would never end.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(FileError::NotAFile(path.to_owned()));
+    }
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(to_error("open", path))?,

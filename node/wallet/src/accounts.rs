@@ -182,6 +182,15 @@ impl KeptAccount {
     }
 }
 
+/// What lies in the folder.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The accounts, by name.
+    pub accounts: Vec<KeptAccount>,
+    /// What is wrong with files that should be accounts and are passed over; each names its file.
+    pub broken: Vec<AccountsError>,
+}
+
 /// Returns whether a text is as long as an address, or a letter more or less, and of letters and digits alone.
 fn is_like_address(text: &str) -> bool {
     ADDRESS_LETTERS.contains(&text.len())
@@ -217,17 +226,23 @@ impl AccountFolder {
         &self.0
     }
 
-    /// Lists the accounts by name. A folder that is not there has none.
-    pub fn list(&self) -> Result<Vec<KeptAccount>, AccountsError> {
+    /// Returns where an account of this name lies, if there is one.
+    pub fn path_of(&self, name: &Name) -> PathBuf {
+        self.0.join(format!("{name}.{ENDING}"))
+    }
+
+    /// Lists the accounts by name. A folder that is not there has none, and one file that is broken hides no other.
+    pub fn list(&self) -> Result<Listing, AccountsError> {
         let failed = |source| AccountsError::List {
             folder: self.0.clone(),
             source,
         };
         let entries = match fs::read_dir(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listing::default()),
             entries => entries.map_err(failed)?,
         };
-        let mut accounts = Vec::new();
+        let mut listing = Listing::default();
+        let Listing { accounts, broken } = &mut listing;
         for entry in entries {
             let path = entry.map_err(failed)?.path();
             let is_account = path.extension().is_some_and(|ending| ending == ENDING);
@@ -235,18 +250,39 @@ impl AccountFolder {
             let Some(Ok(name)) = name.filter(|_| is_account).map(Name::from_str) else {
                 continue;
             };
-            if accounts.len() >= ACCOUNTS_MAX {
+            if accounts.len().saturating_add(broken.len()) >= ACCOUNTS_MAX {
                 return Err(AccountsError::TooMany(self.0.clone()));
             }
-            accounts.extend(read_account(name, path)?);
+            match read_account(name, path) {
+                Ok(account) => accounts.extend(account),
+                Err(error) => broken.push(error),
+            }
         }
         accounts.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(accounts)
+        Ok(listing)
     }
 
     /// Returns the account that is meant: by its name or address, or the only one.
-    pub fn find(&self, who: Option<&str>) -> Result<KeptAccount, AccountsError> {
-        let mut accounts = self.list()?;
+    ///
+    /// For a name its own file alone is read. Else all are looked at, and what is wrong with some goes into `broken`.
+    pub fn find(
+        &self,
+        who: Option<&str>,
+        broken: &mut Vec<AccountsError>,
+    ) -> Result<KeptAccount, AccountsError> {
+        if let Some(Ok(name)) = who.map(Name::from_str) {
+            let path = self.path_of(&name);
+            if let Some(kept) = read_account(name, path)? {
+                return Ok(kept);
+            }
+        }
+        let id = who.and_then(account_from_address);
+        let mut accounts = Vec::new();
+        if who.is_none() || id.is_some() {
+            let listing = self.list()?;
+            accounts = listing.accounts;
+            broken.extend(listing.broken);
+        }
         let Some(who) = who else {
             return match accounts.len() {
                 0 => Err(AccountsError::Empty(self.0.clone())),
@@ -258,10 +294,9 @@ impl AccountFolder {
                 }
             };
         };
-        let id = account_from_address(who);
         accounts
             .into_iter()
-            .find(|kept| kept.name.0 == who || Some(&kept.id) == id.as_ref())
+            .find(|kept| Some(&kept.id) == id.as_ref())
             .ok_or_else(|| match id {
                 None if is_like_address(who) => AccountsError::Mistyped(who.to_owned()),
                 _ => AccountsError::Unknown {
@@ -282,7 +317,7 @@ impl AccountFolder {
         let account = Account::new(pair, Some(password), Some(&name.0), SS58_PREFIX)?;
         let bytes = with_genesis(&account, genesis);
         files::create_private_folder(&self.0)?;
-        let path = self.0.join(format!("{name}.{ENDING}"));
+        let path = self.path_of(name);
         files::write_private(&path, &bytes)?;
         Ok(path)
     }
@@ -347,6 +382,14 @@ mod tests {
         SecretUri::parse(uri).unwrap().to_pair(scheme).unwrap()
     }
 
+    /// Finds an account where no file is broken.
+    fn find(wallet: &AccountFolder, who: Option<&str>) -> Result<KeptAccount, AccountsError> {
+        let mut broken = Vec::new();
+        let found = wallet.find(who, &mut broken);
+        assert!(broken.is_empty(), "{broken:?}");
+        found
+    }
+
     fn name(text: &str) -> Name {
         text.parse().unwrap()
     }
@@ -355,8 +398,8 @@ mod tests {
     fn accounts_are_kept_encrypted_and_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let wallet = AccountFolder::new(Some(&folder.path().join("a/wallet"))).unwrap();
-        assert!(wallet.list().unwrap().is_empty());
-        assert!(matches!(wallet.find(None), Err(AccountsError::Empty(_))));
+        assert!(wallet.list().unwrap().accounts.is_empty());
+        assert!(matches!(find(&wallet, None), Err(AccountsError::Empty(_))));
         let genesis = Hash::repeat_byte(1);
         let path = wallet
             .keep(
@@ -370,7 +413,7 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        let kept = wallet.find(None).unwrap();
+        let kept = find(&wallet, None).unwrap();
         assert_eq!((kept.scheme, kept.genesis), ("sr25519", Some(genesis)));
         assert_eq!(
             kept.open(&password("one")).unwrap().public(),
@@ -393,7 +436,7 @@ mod tests {
         wallet
             .keep(&name("a"), &alice, &password("x"), None)
             .unwrap();
-        let before = wallet.find(None).unwrap().read().unwrap();
+        let before = find(&wallet, None).unwrap().read().unwrap();
         let error = wallet
             .keep(&name("a"), &alice, &password("y"), None)
             .unwrap_err();
@@ -401,7 +444,7 @@ mod tests {
             matches!(error, AccountsError::Io(FileError::Exists(_))),
             "{error}"
         );
-        assert_eq!(wallet.find(None).unwrap().read().unwrap(), before);
+        assert_eq!(find(&wallet, None).unwrap().read().unwrap(), before);
     }
 
     #[test]
@@ -412,15 +455,15 @@ mod tests {
             let key = pair(&format!("//{who}"), Scheme::Ed25519);
             wallet.keep(&name(who), &key, &password("x"), None).unwrap();
         }
-        let error = wallet.find(None).unwrap_err().to_string();
+        let error = find(&wallet, None).unwrap_err().to_string();
         assert!(error.contains("alice, bob"), "{error}");
-        let bob = wallet.find(Some("bob")).unwrap();
+        let bob = find(&wallet, Some("bob")).unwrap();
         assert_eq!(
-            wallet.find(Some(&bob.id.to_string())).unwrap().name,
+            find(&wallet, Some(&bob.id.to_string())).unwrap().name,
             name("bob")
         );
         assert!(matches!(
-            wallet.find(Some("carol")),
+            find(&wallet, Some("carol")),
             Err(AccountsError::Unknown { .. })
         ));
     }
@@ -449,15 +492,48 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let wallet = AccountFolder::new(Some(folder.path())).unwrap();
         let path = folder.path().join("broken.json");
+        let said = || {
+            let listing = wallet.list().unwrap();
+            assert!(listing.accounts.is_empty() && listing.broken.len() == 1);
+            let by_name = find(&wallet, Some("broken")).unwrap_err().to_string();
+            assert_eq!(by_name, listing.broken[0].to_string());
+            by_name
+        };
         fs::write(&path, "{}").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let error = wallet.list().unwrap_err().to_string();
-        assert!(error.contains("broken.json"), "{error}");
+        assert!(said().contains("broken.json"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = wallet.list().unwrap_err().to_string();
-        assert!(error.contains("chmod 600"), "{error}");
+        assert!(said().contains("chmod 600"));
         // What is no account's file is passed over.
         fs::rename(&path, folder.path().join("notes.txt")).unwrap();
-        assert!(wallet.list().unwrap().is_empty());
+        let listing = wallet.list().unwrap();
+        assert!(listing.accounts.is_empty() && listing.broken.is_empty());
+    }
+
+    #[test]
+    fn a_broken_file_hides_no_other_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let wallet = AccountFolder::new(Some(&folder.path().join("wallet"))).unwrap();
+        let bob = pair("//Bob", Scheme::Ed25519);
+        wallet
+            .keep(&name("bob"), &bob, &password("x"), None)
+            .unwrap();
+        fs::write(wallet.path_of(&name("a")), "{}").unwrap();
+        // Nobody ever writes to it, so that opening it would wait for ever.
+        let pipe = wallet.path_of(&name("pipe"));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let id = find(&wallet, Some("bob")).unwrap().id;
+        for who in [None, Some(id.to_string())] {
+            let mut broken = Vec::new();
+            let kept = wallet.find(who.as_deref(), &mut broken).unwrap();
+            assert_eq!(kept.name, name("bob"));
+            let said: String = broken.iter().map(ToString::to_string).collect();
+            assert_eq!(broken.len(), 2, "{said}");
+            assert!(
+                said.contains("a.json") && said.contains("pipe.json is not a file"),
+                "{said}"
+            );
+        }
     }
 }

@@ -310,6 +310,15 @@ impl Rules {
             .copied()
     }
 
+    /// Returns the tariffs in force from one step to another; with no last one, for ever after.
+    pub fn tariffs_within(&self, first: Step, last: Option<Step>) -> Vec<Tariff> {
+        let later = self.tariffs.iter().filter(|tariff| {
+            tariff.from_step > first && last.is_none_or(|last| tariff.from_step <= last)
+        });
+        let now = self.tariff_at(first).into_iter();
+        now.chain(later.copied()).collect()
+    }
+
     /// Returns whether orders for a step match as they arrive.
     pub fn is_continuous_at(&self, step: Step) -> bool {
         self.mechanisms

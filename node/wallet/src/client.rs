@@ -42,7 +42,7 @@ const SAID_LETTERS_MAX: usize = 1_000;
 /// What the WebSocket library says of a connection that the other side closed.
 const CLOSED: &str = "CloseReason";
 /// Code of an invalid transaction.
-const INVALID_TRANSACTION: i32 = 1010;
+pub(crate) const INVALID_TRANSACTION: i32 = 1010;
 
 /// Why a node is of no use.
 #[derive(Debug, thiserror::Error)]

@@ -16,9 +16,9 @@ use sp_runtime::{ArithmeticError, DispatchError, ModuleError, TokenError};
 
 use crate::{
     answers::{Amount, BlockNumber, Member, OrderName, Orders, SignedBlock, TransactionStatus},
-    client::{Client, ClientError, harmless},
+    client::{Client, ClientError, INVALID_TRANSACTION, harmless},
     progress::Progress,
-    signing::{Signed, describe_terms},
+    signing::{Signed, describe_hold, describe_terms},
     units::CoinFormat,
 };
 
@@ -26,6 +26,12 @@ use crate::{
 const PATIENCE_STEPS: u32 = 3;
 /// What an order is refused with that its account has too few coins for.
 const NOT_ENOUGH_COINS: &str = "DoubleAuction.NotEnoughCoins";
+/// What a call is refused with that comes too late for its step.
+const GATE_CLOSED: &str = "DoubleAuction.GateClosed";
+/// Code of a transaction whose nonce another one in the pool has.
+const LOW_PRIORITY: i32 = 1014;
+/// What nodes say of a nonce that was used.
+const STALE: [&str; 2] = ["ask system_accountNextIndex", "outdated"];
 /// What is added to that for the ways there and back.
 const PATIENCE_MORE: Duration = Duration::from_secs(30);
 
@@ -88,6 +94,16 @@ pub enum SubmitError {
         /// What is on hold already.
         held: String,
     },
+    /// The step of the order is closed.
+    #[error(
+        "order {order} can no longer be {change}: its step takes no more changes, and the order counts as it stands ({GATE_CLOSED})"
+    )]
+    TooLate {
+        /// Which order.
+        order: OrderName,
+        /// What was to be done with it.
+        change: &'static str,
+    },
     /// The block took it, and the runtime refused it.
     #[error("block {number} took the transaction and refused it: {failure}")]
     Failed {
@@ -101,13 +117,39 @@ pub enum SubmitError {
 impl SubmitError {
     /// Returns whether an order was refused because its account has too few coins.
     fn lacks_coins(&self) -> bool {
+        self.is_called(NOT_ENOUGH_COINS)
+    }
+
+    /// Returns whether the runtime refused the call with the error of this name.
+    fn is_called(&self, name: &str) -> bool {
         match self {
             Self::Client(ClientError::Refused {
                 data: Some(data), ..
-            }) => data.starts_with(NOT_ENOUGH_COINS),
-            Self::Failed { failure, .. } => failure.name == NOT_ENOUGH_COINS,
+            }) => data.starts_with(name),
+            Self::Failed { failure, .. } => failure.name == name,
             _ => false,
         }
+    }
+
+    /// Returns whether the node did not take it because its nonce was used by another one meanwhile.
+    pub fn is_nonce_taken(&self) -> bool {
+        let Self::Client(ClientError::Refused { code, data, .. }) = self else {
+            return false;
+        };
+        let says = |words: &str| data.as_deref().is_some_and(|data| data.contains(words));
+        match *code {
+            LOW_PRIORITY => true,
+            INVALID_TRANSACTION => STALE.into_iter().any(says),
+            _ => false,
+        }
+    }
+
+    /// Returns whether it was sent and may be in a block, or come into one.
+    pub fn is_undecided(&self) -> bool {
+        matches!(
+            self,
+            Self::Deadline { .. } | Self::Ended(_) | Self::NotInBlock(_) | Self::Events(_)
+        )
     }
 }
 
@@ -181,8 +223,9 @@ fn describe_event(event: &RuntimeEvent, signer: &AccountId, coin: &CoinFormat) -
     use pallet_double_auction::Event;
     Some(match event {
         RuntimeEvent::DoubleAuction(Event::OrderPlaced { id, terms, .. }) => {
+            let hold = describe_hold(terms, coin);
             let terms = describe_terms(terms, coin);
-            format!("order {} is placed: {terms}", OrderName(*id))
+            format!("order {} is placed: {terms}{hold}", OrderName(*id))
         }
         RuntimeEvent::DoubleAuction(Event::OrderCancelled { id, .. }) => {
             format!("order {} is cancelled", OrderName(*id))
@@ -191,8 +234,9 @@ fn describe_event(event: &RuntimeEvent, signer: &AccountId, coin: &CoinFormat) -
             old, new, terms, ..
         }) => {
             let (old, new) = (OrderName(*old), OrderName(*new));
+            let hold = describe_hold(terms, coin);
             let terms = describe_terms(terms, coin);
-            format!("order {old} is replaced by {new}: {terms}")
+            format!("order {old} is replaced by {new}: {terms}{hold}")
         }
         RuntimeEvent::Balances(pallet_balances::Event::Transfer { from, to, amount })
             if from == signer =>
@@ -242,8 +286,24 @@ pub async fn submit(
             // The node counts smallest coins, people do not.
             Err(count_coins(client, signed).await.unwrap_or(error))
         }
+        // The runtime's words are for who places an order.
+        Err(error) if error.is_called(GATE_CLOSED) => {
+            Err(changed_too_late(&signed.call).unwrap_or(error))
+        }
         result => result,
     }
+}
+
+/// Says that an order cannot be changed any more, if that is what a call does.
+fn changed_too_late(call: &RuntimeCall) -> Option<SubmitError> {
+    use pallet_double_auction::Call;
+    let (id, change) = match call {
+        RuntimeCall::DoubleAuction(Call::cancel { id }) => (id, "cancelled"),
+        RuntimeCall::DoubleAuction(Call::replace { id, .. }) => (id, "replaced"),
+        _ => return None,
+    };
+    let order = OrderName(*id);
+    Some(SubmitError::TooLate { order, change })
 }
 
 /// Says in the chain's coins what an order needs and what there is; `None` when the node does not tell.
@@ -512,6 +572,21 @@ mod tests {
             assert!(meaning_of(error, &transfer).contains("fewer free coins"));
             assert!(!meaning_of(error, &other).contains("coins"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn what_may_still_be_taken_is_undecided() {
+        let hash = Hash::zero();
+        let waited = Duration::ZERO;
+        for error in [
+            SubmitError::Ended(hash),
+            SubmitError::Deadline { hash, waited },
+            SubmitError::NotInBlock(hash),
+        ] {
+            assert!(error.is_undecided(), "{error}");
+        }
+        assert!(!SubmitError::Dropped.is_undecided());
+        assert!(!SubmitError::Invalid.is_undecided());
     }
 
     #[test]

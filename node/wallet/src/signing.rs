@@ -215,6 +215,54 @@ pub fn describe_terms(terms: &OrderTerms, coin: &CoinFormat) -> String {
     format!("{what}{cap} {when}")
 }
 
+/// Returns what an order puts on hold: nothing when it sells.
+pub fn hold_of(terms: &OrderTerms) -> Coin {
+    match terms.side {
+        Side::Buy => terms.limit.saturating_mul(u128::from(terms.units)),
+        Side::Sell => 0,
+    }
+}
+
+/// Says what an order puts on hold, behind what it is.
+pub fn describe_hold(terms: &OrderTerms, coin: &CoinFormat) -> String {
+    let held = coin.show(hold_of(terms));
+    match (terms.side, terms.when) {
+        (Side::Sell, _) => String::new(),
+        (Side::Buy, When::Once(_)) => format!("; {held} are put on hold for it"),
+        (Side::Buy, When::Standing { .. }) => {
+            format!("; {held} are put on hold for it in every step")
+        }
+    }
+}
+
+/// Says what a call could spend, which nobody can compare with a tariff offline; `None` when it spends nothing.
+pub fn describe_stake(call: &RuntimeCall, coin: &CoinFormat) -> Option<String> {
+    use pallet_double_auction::Call;
+    let (who, total, when) = match call {
+        RuntimeCall::DoubleAuction(Call::place { terms }) if terms.side == Side::Buy => {
+            let when = match terms.when {
+                When::Once(_) => "",
+                When::Standing { .. } => " in every step",
+            };
+            ("It", hold_of(terms), when)
+        }
+        RuntimeCall::DoubleAuction(Call::replace { id, limit, units }) => {
+            let when = if id.is_standing() {
+                " in every step"
+            } else {
+                ""
+            };
+            let total = limit.saturating_mul(u128::from(*units));
+            ("If the order buys, it", total, when)
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "{who} can spend up to {}{when}. Whether the outer grid would take less is not known offline.",
+        coin.show(total)
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +396,18 @@ mod tests {
         let sent = transfer(to.clone(), 2_500_000);
         assert_eq!(transfer_in(&sent), Some((&to, 2_500_000)));
         assert!(told(&transfer(to, 2_500_000)).starts_with("send 2.5 CWC to 5C4hrf"));
+        let stake = |call: &RuntimeCall| describe_stake(call, &coin);
+        assert!(
+            stake(&order())
+                .unwrap()
+                .starts_with("It can spend up to 1050 uCWC. ")
+        );
+        let replaced = stake(&replace(id, 8, 5)).unwrap();
+        assert!(
+            replaced.starts_with("If the order buys, it can spend up to 40 uCWC in every step."),
+            "{replaced}"
+        );
+        assert_eq!(stake(&cancel(id)), None);
         let remark = RuntimeCall::System(frame_system::Call::remark { remark: Vec::new() });
         assert_eq!(told(&remark), "System.remark");
     }

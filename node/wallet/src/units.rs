@@ -363,6 +363,17 @@ impl CoinFormat {
         }
     }
 
+    /// Says what a number is without a word behind it, which is easily mistaken.
+    pub fn explain_words(&self) -> String {
+        let symbol = &self.symbol;
+        match self.decimals >= MICRO_DECIMALS {
+            true => format!(
+                "a number without a unit is in whole {symbol}, u{symbol} is a millionth of one"
+            ),
+            false => format!("a number without a unit is in whole {symbol}"),
+        }
+    }
+
     fn unknown_unit(&self, text: &str) -> UnitsError {
         UnitsError::Unit {
             text: brief(text),

@@ -59,6 +59,8 @@ enum Fate {
     Silence,
     /// The node names a block that does not hold it.
     Lost,
+    /// The node refuses so many, and a block takes the next one.
+    Busy(usize, ErrorObjectOwned),
 }
 
 /// What a node says.
@@ -127,7 +129,9 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
             "tariffs": [{"fromStep": 1, "buy": "9", "feedIn": "2"}],
         })
     });
-    tell("system_accountNextIndex", |_| json!(3));
+    tell("system_accountNextIndex", |said| {
+        json!(3 + said.submitted.lock().unwrap().len())
+    });
     tell("state_getMetadata", |_| {
         let metadata = TestExternalities::new_empty().execute_with(Runtime::metadata);
         json!(format!("0x{}", hex::encode(metadata.encode())))
@@ -135,13 +139,15 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
     tell("chain_getBlock", |said| {
         let mut extrinsics = vec!["0x00".to_owned()];
         if !matches!(said.fate, Fate::Lost) {
-            extrinsics.extend(said.submitted.lock().unwrap().clone());
+            extrinsics.extend(said.submitted.lock().unwrap().last().cloned());
         }
         json!({"block": {"header": {"number": "0x6"}, "extrinsics": extrinsics}, "justifications": null})
     });
     tell("state_getStorage", |said| {
-        let Fate::Events(events) = &said.fate else {
-            return Value::Null;
+        let events = match &said.fate {
+            Fate::Events(events) => events.clone(),
+            Fate::Busy(..) => placed_events(),
+            _ => return Value::Null,
         };
         // The block's first transaction is not the wallet's.
         let foreign = RuntimeEvent::System(frame_system::Event::NewAccount {
@@ -167,8 +173,16 @@ fn methods(said: Arc<Said>) -> RpcModule<Arc<Said>> {
             "author_unwatchExtrinsic",
             |params, pending, said, _| async move {
                 let transaction: String = params.one().unwrap();
-                said.submitted.lock().unwrap().push(transaction);
-                follow(pending, said.fate.clone()).await
+                let count = {
+                    let mut submitted = said.submitted.lock().unwrap();
+                    submitted.push(transaction);
+                    submitted.len()
+                };
+                let fate = match said.fate.clone() {
+                    Fate::Busy(times, error) if count <= times => Fate::Refused(error),
+                    fate => fate,
+                };
+                follow(pending, fate).await
             },
         )
         .unwrap();
@@ -422,15 +436,19 @@ fn terms() -> OrderTerms {
 }
 
 fn placed() -> Fate {
+    Fate::Events(placed_events())
+}
+
+fn placed_events() -> Vec<RuntimeEvent> {
     let id = OrderId {
         step: Step(12),
         number: 4,
     };
-    Fate::Events(vec![RuntimeEvent::DoubleAuction(Event::OrderPlaced {
+    vec![RuntimeEvent::DoubleAuction(Event::OrderPlaced {
         who: AccountId::new([7; 32]),
         id,
         terms: terms(),
-    })])
+    })]
 }
 
 #[test]
@@ -457,6 +475,53 @@ fn an_order_is_what_was_written_and_what_came_of_it_is_told() {
         (&answer["order"], &answer["blockNumber"]),
         (&json!("12-4"), &json!(6))
     );
+}
+
+#[test]
+fn an_order_says_what_it_puts_on_hold() {
+    let said = node(placed()).alice(&BID).unwrap();
+    assert!(
+        said.contains("; 1050 uCWC are put on hold for it"),
+        "{said}"
+    );
+}
+
+/// Seven smallest coins were meant, and seven million were written.
+#[test]
+fn an_order_that_is_worse_than_the_outer_grid_is_refused_unless_it_is_meant() {
+    let node = node(placed());
+    let too_dear = ["bid", "10Wh", "--limit", "7", "--step", "12"];
+    let standing = ["standing", "buy", "10Wh", "--limit", "7"];
+    let replaced = ["replace", "11-1", "--limit", "1uCWC"];
+    let given_away = ["ask", "10Wh", "--limit", "1uCWC", "--step", "12"];
+    for (words, figures) in [
+        (&too_dear[..], ["7 CWC/10Wh", "9 uCWC/10Wh"]),
+        (&standing, ["7 CWC/10Wh", "9 uCWC/10Wh"]),
+        (&replaced, ["1 uCWC/10Wh", "2 uCWC/10Wh"]),
+        (&given_away, ["1 uCWC/10Wh", "2 uCWC/10Wh"]),
+    ] {
+        let said = node.alice(words).unwrap_err();
+        assert!(
+            figures.iter().all(|figure| said.contains(figure)) && said.contains("--beyond-tariff"),
+            "{words:?}: {said}"
+        );
+    }
+    assert!(node.submitted().is_empty());
+    for words in [&too_dear[..], &standing, &replaced, &given_away] {
+        node.alice(&[words, &["--beyond-tariff"]].concat()).unwrap();
+    }
+    assert_eq!(node.submitted().len(), 4);
+}
+
+#[test]
+fn a_negative_amount_is_refused_in_the_wallets_own_words() {
+    let node = node(placed());
+    let said = node.alice(&["bid", "10Wh", "--limit", "-1"]).unwrap_err();
+    assert!(said.contains("no sign") && !said.contains("tip:"), "{said}");
+    let said = node
+        .alice(&["replace", "11-1", "--limit", "-1uCWC"])
+        .unwrap_err();
+    assert!(said.contains("no sign"), "{said}");
 }
 
 #[test]
@@ -522,7 +587,15 @@ fn coins_that_an_order_lacks_are_counted_as_people_do() {
         dispatch_info: Default::default(),
     });
     for fate in [Fate::Refused(refusal), Fate::Events(vec![in_block])] {
-        let bid = ["bid", "1.5kWh", "--limit", "0.1", "--step", "12"];
+        let bid = [
+            "bid",
+            "1.5kWh",
+            "--limit",
+            "0.1",
+            "--step",
+            "12",
+            "--beyond-tariff",
+        ];
         let said = node(fate).alice(&bid).unwrap_err();
         assert!(
             said.contains("puts 15 CWC on hold") && said.contains("7 CWC are free"),
@@ -660,6 +733,132 @@ fn a_refusal_of_the_runtime_is_told_in_the_words_of_the_metadata() {
         "{said}"
     );
     assert!(said.contains("DoubleAuction.GateClosed"), "{said}");
+}
+
+#[test]
+fn an_order_of_a_closed_step_can_no_longer_be_changed() {
+    let failed = RuntimeEvent::System(frame_system::Event::ExtrinsicFailed {
+        dispatch_error: DispatchError::from(Error::<Runtime>::GateClosed),
+        dispatch_info: Default::default(),
+    });
+    let refusal = ErrorObjectOwned::owned(
+        1010,
+        "Invalid Transaction",
+        Some("DoubleAuction.GateClosed: too late. Choose a later step."),
+    );
+    for fate in [Fate::Events(vec![failed]), Fate::Refused(refusal)] {
+        let node = node(fate);
+        let said = node.alice(&["cancel", "5-1"]).unwrap_err();
+        assert!(
+            said.contains("order 5-1 can no longer be cancelled") && said.contains("GateClosed"),
+            "{said}"
+        );
+        assert!(!said.contains("later step"), "{said}");
+        let said = node
+            .alice(&["replace", "11-1", "--limit", "5uCWC"])
+            .unwrap_err();
+        assert!(said.contains("can no longer be replaced"), "{said}");
+    }
+}
+
+#[test]
+fn a_call_whose_number_was_taken_meanwhile_is_signed_anew() {
+    let low = ErrorObjectOwned::owned(1014, "Priority is too low", None::<()>);
+    let stale = ErrorObjectOwned::owned(
+        1010,
+        "Invalid Transaction",
+        Some(
+            "the nonce has been used: ask system_accountNextIndex for the next one and sign again",
+        ),
+    );
+    for error in [low, stale] {
+        let patient = node(Fate::Busy(3, error.clone()));
+        let said = patient.alice(&BID).unwrap();
+        assert!(said.contains("order 12-4"), "{said}");
+        assert_eq!(patient.submitted().len(), 4);
+        // Another number makes another transaction.
+        assert_ne!(patient.submitted()[2].bytes, patient.submitted()[3].bytes);
+        let busy = node(Fate::Busy(4, error));
+        let said = busy.alice(&BID).unwrap_err();
+        assert!(
+            said.contains("refused") || said.contains("not take"),
+            "{said}"
+        );
+        assert_eq!(busy.submitted().len(), 4);
+    }
+    // What is refused for another reason is not sent again.
+    let other = ErrorObjectOwned::owned(1010, "Invalid Transaction", Some("not registered"));
+    let node = node(Fate::Busy(1, other));
+    node.alice(&BID).unwrap_err();
+    assert_eq!(node.submitted().len(), 1);
+}
+
+#[test]
+fn a_transaction_in_a_file_may_be_as_long_as_any() {
+    let node = node(placed());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("transaction.hex");
+    let submit = |bytes: usize| {
+        std::fs::write(&path, format!("0x{}\n", "00".repeat(bytes))).unwrap();
+        wallet(&["submit", path.to_str().unwrap(), "--url", &node.url]).unwrap_err()
+    };
+    // It is read, and is none.
+    let said = submit(64 * 1024);
+    assert!(said.contains("no transaction of this chain"), "{said}");
+    for bytes in [64 * 1024 + 1, 80 * 1024] {
+        let said = submit(bytes);
+        assert!(
+            said.contains("longer than 65536 bytes") && !said.contains("key"),
+            "{said}"
+        );
+    }
+    let missing = folder.path().join("nothing").display().to_string();
+    let said = wallet(&["submit", &missing, "--url", &node.url]).unwrap_err();
+    assert!(said.contains("there is no file"), "{said}");
+}
+
+#[test]
+fn a_chain_is_shown_to_whoever_has_several_accounts() {
+    let node = node(Fate::Silence);
+    let base = tempfile::tempdir().unwrap();
+    let private = |name: &str, text: &str| {
+        let path = base.path().join(name);
+        commonwatt_keystore::files::write_private(&path, text.as_bytes()).unwrap();
+        path.display().to_string()
+    };
+    let password = private("password", "a long password");
+    let folder = base.path().join("wallet").display().to_string();
+    let keep = |name: &str| {
+        let secret = private(name, &format!("//{name}"));
+        let words = ["import", name, &secret, "--password-file", &password];
+        wallet(&[&words[..], &["--wallet", &folder]].concat()).unwrap();
+    };
+    let ask = |words: &[&str]| {
+        let more = ["--url", &node.url, "--wallet", &folder];
+        wallet(&[words, &more].concat()).unwrap()
+    };
+    keep("Alice");
+    assert!(ask(&["chain"]).contains(&alice()));
+    keep("Bob");
+    let said = ask(&["chain"]);
+    assert!(
+        said.contains("steps 7 to 102") && !said.contains("nonce"),
+        "{said}"
+    );
+    let answer: Value = serde_json::from_str(&ask(&["chain", "--json"])).unwrap();
+    assert_eq!(answer["account"], Value::Null);
+    assert_eq!(
+        answer["tariff"],
+        json!({"fromStep": 1, "buy": "9", "feedIn": "2"})
+    );
+    assert_eq!(
+        (&answer["coinRates"], &answer["lastStep"]),
+        (&Value::Null, &json!(102))
+    );
+    assert_eq!(answer["timing"]["stepMs"], json!(60_000));
+    // The clearing of the step that is watched.
+    node.said.news.add_permits(1);
+    assert!(ask(&["watch", "--steps", "1", "--json"]).contains("closed"));
 }
 
 #[test]

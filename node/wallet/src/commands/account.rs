@@ -1,10 +1,18 @@
 //! `create`, `import`, `export` and `list`: the accounts of the wallet. No node is needed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use commonwatt_keystore::{
-    Account, KeyPair, Password, Scheme, SecretUri, Zeroizing,
+    Account, FileError, KeyPair, Password, Scheme, SecretUri, Zeroizing,
     files::{self, Exposure},
     parse_word_count,
 };
@@ -14,10 +22,10 @@ use serde_json::json;
 
 use super::{
     Console,
-    args::{FolderArgs, PASSWORD},
+    args::{FolderArgs, PASSWORD, warn_of},
 };
 use crate::{
-    accounts::{AccountsError, Name, genesis_of},
+    accounts::{AccountFolder, AccountsError, Listing, Name, genesis_of},
     error::WalletError,
     password::{Prompt, Question},
     table::{Align, Table},
@@ -57,16 +65,43 @@ pub(super) struct Create {
 
 impl Create {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
+        if self.phrase_file.is_none() && is_output_nowhere() {
+            return Err(unseen("the standard output is closed, or leads nowhere"));
+        }
+        let folder = self.folder.folder()?;
+        let path = folder.path_of(&self.name);
+        if path.symlink_metadata().is_ok() {
+            return Err(FileError::Exists(path).into());
+        }
         let password = PASSWORD.ask(self.password_file.as_deref(), Prompt::New)?;
+        self.make(&folder, &password, console)
+    }
+
+    /// Makes the account. What nobody could be told the phrase of is not kept.
+    fn make(
+        &self,
+        folder: &AccountFolder,
+        password: &Password,
+        console: &mut Console<'_>,
+    ) -> Result<(), WalletError> {
         let secret = SecretUri::generate_phrase(self.words)?;
         let pair = secret.to_pair(self.scheme)?;
+        let path = folder.path_of(&self.name);
         // The phrase first: an account whose phrase could not be written would be half lost already.
         if let Some(file) = &self.phrase_file {
             files::write_private(file, secret.expose().as_bytes())?;
+            folder.keep(&self.name, &pair, password, self.genesis)?;
+            print_account(&self.name, &pair, &path, None, self.json, console)?;
+        } else {
+            let phrase = Some(secret.expose());
+            print_account(&self.name, &pair, &path, phrase, self.json, console)
+                .and_then(|()| Ok(console.out.flush()?))
+                .map_err(|error| match error {
+                    WalletError::Output(cause) => unseen(&cause.to_string()),
+                    error => error,
+                })?;
+            folder.keep(&self.name, &pair, password, self.genesis)?;
         }
-        let folder = self.folder.folder()?;
-        let path = folder.keep(&self.name, &pair, &password, self.genesis)?;
-        let shown = self.phrase_file.is_none().then(|| secret.expose());
         let where_to_keep = match &self.phrase_file {
             Some(file) => format!("The secret phrase is in {}.", file.display()),
             None => "Write the secret phrase down on paper, and clear the screen.".to_owned(),
@@ -75,7 +110,33 @@ impl Create {
             console.notes,
             "{where_to_keep} Whoever has it owns the account, and nothing else brings it back when file or password are lost."
         )?;
-        print_account(&self.name, &pair, &path, shown, self.json, console)
+        Ok(())
+    }
+}
+
+/// Says that a new phrase cannot be shown. The cause is told in words alone: a reader who went away is no fault elsewhere.
+fn unseen(cause: &str) -> WalletError {
+    WalletError::usage(format!(
+        "the secret phrase cannot be shown ({cause}): no account was kept; run it again in a terminal, or have the phrase \
+         written with --phrase-file"
+    ))
+}
+
+/// Returns whether the standard output leads to where nobody reads. One that was closed is opened as the null device when a
+/// program starts, so that writing to it would be no error.
+fn is_output_nowhere() -> bool {
+    let device_of = |file: &File| {
+        let metadata = file.metadata().ok()?;
+        let is_device = metadata.file_type().is_char_device();
+        is_device.then(|| metadata.rdev())
+    };
+    let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    match (output, File::open("/dev/null")) {
+        (Err(_), _) => true,
+        (Ok(output), Ok(null)) => {
+            device_of(&output).is_some() && device_of(&output) == device_of(&null)
+        }
+        (Ok(_), Err(_)) => false,
     }
 }
 
@@ -232,7 +293,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let kept = self.folder.folder()?.find(self.account.as_deref())?;
+        let kept = self.folder.find(self.account.as_deref(), console.notes)?;
         let password = PASSWORD.ask(self.password_file.as_deref(), Prompt::Known)?;
         // Opened even if it is copied as it is: a file whose password nobody knows is no copy.
         let pair = kept.open(&password)?;
@@ -274,7 +335,8 @@ pub(super) struct List {
 impl List {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
         let folder = self.folder.folder()?;
-        let accounts = folder.list()?;
+        let Listing { accounts, broken } = folder.list()?;
+        warn_of(&broken, console.notes)?;
         if self.json {
             let accounts: Vec<_> = accounts
                 .iter()
@@ -313,5 +375,89 @@ impl List {
             false => write!(console.out, "{table}")?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::io::{BufWriter, Write};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        create: Create,
+    }
+
+    /// Makes an account that is told of to `out`; returns how many are there then.
+    fn make(
+        folder: &AccountFolder,
+        more: &[&str],
+        out: &mut dyn Write,
+    ) -> (Result<(), String>, usize) {
+        let words = ["create", "anna"].iter().chain(more);
+        let create = Line::try_parse_from(words).unwrap().create;
+        let password = Password::new(Zeroizing::new("long enough".to_owned())).unwrap();
+        let console = &mut Console {
+            out,
+            notes: &mut io::sink(),
+            input: &mut io::empty(),
+        };
+        let made = create.make(folder, &password, console);
+        let count = folder.list().unwrap().accounts.len();
+        (made.map_err(|error| error.to_string()), count)
+    }
+
+    /// What a pipe is that nobody reads any more, or a disk without room.
+    struct Closed(io::ErrorKind);
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_account_whose_phrase_nobody_saw_is_not_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(Some(&parent.path().join("wallet"))).unwrap();
+        for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull] {
+            for more in [&[][..], &["--json"]] {
+                // At once, and only when it is flushed.
+                let mut buffered = BufWriter::new(Closed(kind));
+                for out in [&mut Closed(kind) as &mut dyn Write, &mut buffered] {
+                    let (made, count) = make(&folder, more, out);
+                    let said = made.unwrap_err();
+                    assert!(
+                        said.contains("no account was kept") && said.contains("--phrase-file"),
+                        "{said}"
+                    );
+                    assert_eq!(count, 0);
+                }
+            }
+        }
+        let mut out = Vec::new();
+        let (made, count) = make(&folder, &[], &mut out);
+        made.unwrap();
+        assert_eq!(count, 1);
+        assert!(String::from_utf8(out).unwrap().contains("Secret phrase:"));
+    }
+
+    #[test]
+    fn a_phrase_in_a_file_is_not_shown() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(Some(&parent.path().join("wallet"))).unwrap();
+        let file = parent.path().join("phrase");
+        let mut out = Vec::new();
+        let words = ["--phrase-file", file.to_str().unwrap()];
+        let (made, count) = make(&folder, &words, &mut out);
+        made.unwrap();
+        assert_eq!(count, 1);
+        assert!(file.exists() && !String::from_utf8(out).unwrap().contains("phrase:"));
     }
 }

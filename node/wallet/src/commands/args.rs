@@ -1,6 +1,6 @@
 //! Options that several commands share.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{io::Write, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use commonwatt_keystore::{KeyPair, Scheme, SecretUri};
@@ -8,7 +8,7 @@ use commonwatt_primitives::{AccountId, Hash, Step, address::account_from_address
 use sp_runtime::generic::Era;
 
 use crate::{
-    accounts::{AccountFolder, KeptAccount},
+    accounts::{AccountFolder, AccountsError, KeptAccount},
     client::{ChainKind, Client},
     error::WalletError,
     password::{Prompt, Question},
@@ -54,6 +54,29 @@ impl FolderArgs {
     pub(super) fn folder(&self) -> Result<AccountFolder, WalletError> {
         Ok(AccountFolder::new(self.wallet.as_deref())?)
     }
+
+    /// Returns the account that is meant, and warns of files that were passed over to find it.
+    pub(super) fn find(
+        &self,
+        who: Option<&str>,
+        notes: &mut dyn Write,
+    ) -> Result<KeptAccount, WalletError> {
+        let mut broken = Vec::new();
+        let found = self.folder()?.find(who, &mut broken);
+        warn_of(&broken, notes)?;
+        Ok(found?)
+    }
+}
+
+/// Warns of files in the wallet's folder that are passed over.
+pub(super) fn warn_of(broken: &[AccountsError], notes: &mut dyn Write) -> Result<(), WalletError> {
+    for error in broken {
+        writeln!(
+            notes,
+            "Warning: a file of the wallet is passed over: {error}"
+        )?;
+    }
+    Ok(())
 }
 
 /// Which account.
@@ -74,7 +97,7 @@ pub(super) struct WhoArgs {
 
 impl WhoArgs {
     /// Returns whom to look at; no password is needed for that.
-    pub(super) fn id(&self) -> Result<AccountId, WalletError> {
+    pub(super) fn id(&self, notes: &mut dyn Write) -> Result<AccountId, WalletError> {
         if let Some(pair) = self.development_key()? {
             return Ok(AccountId::new(pair.public()));
         }
@@ -83,7 +106,7 @@ impl WhoArgs {
         if let Some(id) = address.and_then(account_from_address) {
             return Ok(id);
         }
-        Ok(self.folder.folder()?.find(address)?.id)
+        Ok(self.folder.find(address, notes)?.id)
     }
 
     /// Returns whether the command line names somebody.
@@ -91,19 +114,31 @@ impl WhoArgs {
         self.account.is_some() || self.suri.is_some()
     }
 
-    /// Returns whom to look at, or nobody when neither the command line nor the wallet names one.
-    pub(super) fn id_if_any(&self) -> Result<Option<AccountId>, WalletError> {
-        if !self.is_named() && self.folder.folder()?.list()?.is_empty() {
-            return Ok(None);
+    /// Returns whom to look at, or nobody when the command line names nobody and the wallet has not just one account.
+    pub(super) fn id_if_any(
+        &self,
+        notes: &mut dyn Write,
+    ) -> Result<Option<AccountId>, WalletError> {
+        if self.is_named() {
+            return self.id(notes).map(Some);
         }
-        self.id().map(Some)
+        let listing = self.folder.folder()?.list()?;
+        warn_of(&listing.broken, notes)?;
+        Ok(match &listing.accounts[..] {
+            [only] => Some(only.id.clone()),
+            _ => None,
+        })
     }
 
     /// Returns the account whose name or address this is.
-    pub(super) fn resolve(&self, text: &str) -> Result<AccountId, WalletError> {
+    pub(super) fn resolve(
+        &self,
+        text: &str,
+        notes: &mut dyn Write,
+    ) -> Result<AccountId, WalletError> {
         match account_from_address(text) {
             Some(id) => Ok(id),
-            None => Ok(self.folder.folder()?.find(Some(text))?.id),
+            None => Ok(self.folder.find(Some(text), notes)?.id),
         }
     }
 
@@ -123,11 +158,15 @@ impl WhoArgs {
     }
 
     /// Opens the key that signs, and asks for its password if it has one.
-    pub(super) fn signer(&self, password_file: Option<&PathBuf>) -> Result<Signer, WalletError> {
+    pub(super) fn signer(
+        &self,
+        password_file: Option<&PathBuf>,
+        notes: &mut dyn Write,
+    ) -> Result<Signer, WalletError> {
         if let Some(pair) = self.development_key()? {
             return Ok(Signer { pair, kept: None });
         }
-        let kept = self.folder.folder()?.find(self.account.as_deref())?;
+        let kept = self.folder.find(self.account.as_deref(), notes)?;
         let password = PASSWORD.ask(password_file.map(PathBuf::as_path), Prompt::Known)?;
         let pair = kept.open(&password)?;
         Ok(Signer {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Console,
     args::{NodeArgs, Signer, Validity, WhoArgs},
-    session::{ask_rules, included_json, reachable_step, sign},
+    session::{ask_rules, included_json, reachable_step, send},
     transfer::describe_rates,
     watch::next,
 };
@@ -112,7 +112,7 @@ fn decide(
 }
 
 /// Returns what coins are worth: what the treasury says, or what its silence means.
-fn rates_of(posted: Option<CoinRates>) -> Rates {
+pub(super) fn rates_of(posted: Option<CoinRates>) -> Rates {
     let rate = |Rate { money, coins }: Rate| strategy::Rate {
         money: money.0,
         coins: coins.0,
@@ -175,11 +175,15 @@ enum Deed {
     Placed(Box<outcome::Included>),
     /// It was refused.
     Refused(String),
+    /// It was sent, and nobody knows what became of it.
+    Undecided(String),
 }
 
 impl Auto {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let signer = self.who.signer(self.password_file.as_ref())?;
+        let signer = self
+            .who
+            .signer(self.password_file.as_ref(), console.notes)?;
         let mut client = self.connect(&signer).await?;
         if !self.json {
             writeln!(
@@ -323,14 +327,18 @@ impl Auto {
             return Ok(Deed::Told);
         }
         let validity = Validity::Blocks(ERA_BLOCKS);
-        let signed = sign(client, place(terms), validity, &signer.pair).await?;
         let patience = outcome::patience(client);
-        match outcome::submit(client, &signed, patience, progress).await {
-            Ok(included) => Ok(Deed::Placed(Box::new(included))),
-            Err(SubmitError::Client(
+        let (call, pair) = (place(terms), &signer.pair);
+        match send(client, call, validity, pair, patience, progress).await {
+            Ok((_, included)) => Ok(Deed::Placed(Box::new(included))),
+            Err(WalletError::Submit(SubmitError::Client(
                 error @ (ClientError::Lost(_) | ClientError::Unreachable { .. }),
-            )) => Err(error.into()),
-            Err(error) => Ok(Deed::Refused(error.to_string())),
+            ))) => Err(error.into()),
+            Err(WalletError::Submit(error)) if error.is_undecided() => {
+                Ok(Deed::Undecided(error.to_string()))
+            }
+            Err(WalletError::Submit(error)) => Ok(Deed::Refused(error.to_string())),
+            Err(error) => Err(error),
         }
     }
 
@@ -351,6 +359,7 @@ impl Auto {
                 format!("order {name}: {}", describe_terms(terms, coin))
             }
             (_, Deed::Refused(reason)) => format!("nothing is ordered: {reason}"),
+            (_, Deed::Undecided(reason)) => format!("perhaps ordered: {reason}"),
             (Err(reason), _) => format!("nothing is ordered: {reason}"),
         };
         if self.json {

@@ -37,7 +37,7 @@ pub(super) struct Balance {
 
 impl Balance {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let id = self.who.id()?.to_string();
+        let id = self.who.id(console.notes)?.to_string();
         let client = self.node.connect().await?;
         // All of it from one block, so that the figures fit each other.
         let (best, block) = client.best().await?;

@@ -67,7 +67,7 @@ impl History {
     }
 
     async fn show_trades(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let account = self.who.id()?.to_string();
+        let account = self.who.id(console.notes)?.to_string();
         let client = self.node.connect().await?;
         let question = trades::Question {
             account: &account,
@@ -105,6 +105,7 @@ pub(super) fn describe_price(clearing: &Clearing, coin: &CoinFormat) -> String {
         (Some(Amount(price)), _) => coin.show(price),
         (None, _) if clearing.volume_units.unwrap_or_default() == 0 => "no trade".to_owned(),
         (None, Some(range)) => match (bound(range.low), bound(range.high)) {
+            (Some(low), Some(high)) if low == high => low,
             (Some(low), Some(high)) => format!("{low} to {high}"),
             (Some(low), None) => format!("from {low}"),
             (None, Some(high)) => format!("up to {high}"),
@@ -209,6 +210,7 @@ mod tests {
         assert_eq!(mean, "5.2 uCWC on average");
         assert_eq!(told("continuous", ["3", "3"], 0, "0"), "no trade");
         assert_eq!(told("loyal", ["3", "6"], 63, "330"), "3 uCWC to 6 uCWC");
+        assert_eq!(told("loyal", ["8", "8"], 63, "504"), "8 uCWC");
     }
 
     /// Of 9 and 3 at the breakeven and neighbours of 8 and 20, buyers pay 9 and sellers get 3, and the range is 8 to 9.

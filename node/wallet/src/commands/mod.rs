@@ -7,6 +7,7 @@ mod balance;
 mod history;
 mod orders;
 mod session;
+mod tariff;
 mod trades;
 mod transfer;
 mod watch;

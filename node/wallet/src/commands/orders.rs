@@ -11,6 +11,7 @@ use super::{
     Console,
     args::{NodeArgs, StepText, WhoArgs},
     session::{Market, Session, SignArgs, ask_rules},
+    tariff::{Limit, TariffArgs},
 };
 use crate::{
     answers::{self, Amount, OrderName, StandingOrder},
@@ -28,11 +29,13 @@ const PAST_STEPS: u32 = 8;
 #[derive(Debug, Args)]
 struct Offer {
     /// How much: like 1.5kWh, 250Wh, or 25units of the chain's trading unit
-    #[arg(value_name = "ENERGY")]
+    #[arg(value_name = "ENERGY", allow_negative_numbers = true)]
     energy: EnergyText,
     /// The limit: coins for a trading unit like 7uCWC, or for energy like 0.0007/kWh
-    #[arg(long, value_name = "PRICE")]
+    #[arg(long, value_name = "PRICE", allow_hyphen_values = true)]
     limit: PriceText,
+    #[command(flatten)]
+    tariff: TariffArgs,
 }
 
 impl Offer {
@@ -51,6 +54,19 @@ impl Offer {
             return Err(WalletError::usage(
                 "a buyer offers at least the smallest coin for a unit: raise --limit",
             ));
+        }
+        if let Some(rules) = &market.rules {
+            let (first, last) = match when {
+                When::Once(step) => (step, Some(step)),
+                When::Standing { until } => (rules.next_step, until),
+            };
+            let limit = Limit {
+                side,
+                price: limit,
+                first,
+                last,
+            };
+            self.tariff.verify(limit, rules, coin)?;
         }
         Ok(OrderTerms {
             side,
@@ -72,7 +88,7 @@ async fn place_once(
     sign: &SignArgs,
     console: &mut Console<'_>,
 ) -> Result<(), WalletError> {
-    let session = sign.begin().await?;
+    let session = sign.begin(console.notes).await?;
     let market = session.market().await?;
     let step = session.step(step, &market)?;
     let when = When::Once(step);
@@ -160,7 +176,7 @@ impl Standing {
             }
             SideText::Sell => Side::Sell,
         };
-        let session = self.sign.begin().await?;
+        let session = self.sign.begin(console.notes).await?;
         let market = session.market().await?;
         let until = self.until.map(|text| session.step(text, &market));
         let when = When::Standing {
@@ -184,7 +200,7 @@ pub(super) struct Cancel {
 impl Cancel {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
         let OrderName(id) = self.order;
-        let session = self.sign.begin().await?;
+        let session = self.sign.begin(console.notes).await?;
         let market = session.market().await?;
         session.finish(cancel(id), market.unit, console).await
     }
@@ -196,11 +212,13 @@ pub(super) struct Replace {
     #[arg(value_name = "ORDER")]
     order: OrderName,
     /// How much: like 1.5kWh, 250Wh or 25units [default: as before]
-    #[arg(long, value_name = "ENERGY")]
+    #[arg(long, value_name = "ENERGY", allow_hyphen_values = true)]
     energy: Option<EnergyText>,
     /// The limit: like 7uCWC for a trading unit, or 0.0007/kWh [default: as before]
-    #[arg(long, value_name = "PRICE")]
+    #[arg(long, value_name = "PRICE", allow_hyphen_values = true)]
     limit: Option<PriceText>,
+    #[command(flatten)]
+    tariff: TariffArgs,
     #[command(flatten)]
     sign: SignArgs,
 }
@@ -213,17 +231,31 @@ impl Replace {
                 "say what shall be another: --energy, --limit or both",
             ));
         }
-        let session = self.sign.begin().await?;
+        let session = self.sign.begin(console.notes).await?;
         let market = session.market().await?;
         let energy = self.energy.map(|text| text.to_units(market.unit));
         let limit = self
             .limit
             .map(|text| text.to_price(session.coin(), market.unit));
-        let (limit, units) = match (limit.transpose()?, energy.transpose()?) {
-            (Some(limit), Some(units)) => (limit, units),
-            (limit, units) => {
+        let (limit, units) = match (limit.transpose()?, energy.transpose()?, &market.rules) {
+            // Nobody can be asked what the order was.
+            (Some(limit), Some(units), None) => (limit, units),
+            (limit, units, rules) => {
                 let before = find_order(&session, id).await?;
-                (limit.unwrap_or(before.0), units.unwrap_or(before.1))
+                if let (Some(price), Some(rules)) = (limit, rules) {
+                    let (first, last) = match before.span {
+                        When::Once(step) => (step, Some(step)),
+                        When::Standing { until } => (rules.next_step, until),
+                    };
+                    let limit = Limit {
+                        side: before.side,
+                        price,
+                        first,
+                        last,
+                    };
+                    self.tariff.verify(limit, rules, session.coin())?;
+                }
+                (limit.unwrap_or(before.limit), units.unwrap_or(before.units))
             }
         };
         session
@@ -232,25 +264,44 @@ impl Replace {
     }
 }
 
-/// Returns limit and quantity of the signer's open order.
-async fn find_order(session: &Session<'_>, id: OrderId) -> Result<(Price, u32), WalletError> {
+/// What an order said.
+struct Before {
+    side: Side,
+    limit: Price,
+    units: u32,
+    span: When,
+}
+
+/// Returns what the signer's open order says.
+async fn find_order(session: &Session<'_>, id: OrderId) -> Result<Before, WalletError> {
     let Some(client) = session.client() else {
         return Err(WalletError::usage(
             "nobody knows offline what the order said: give --energy and --limit",
         ));
     };
     let account = session.signer.id().to_string();
-    let orders: answers::Orders = client.ask("market_orders", rpc_params![account, 0]).await?;
+    let (_, at) = client.best().await?;
+    let asked = rpc_params![account, 0, at];
+    let orders: answers::Orders = client.ask("market_orders", asked).await?;
     let name = OrderName(id);
-    let once = orders.open.iter();
-    let once = once.map(|order| (order.id, order.limit, order.units));
-    let standing = orders.standing.iter();
-    let standing = standing.map(|order| (order.id, order.limit, order.units));
+    let mut once = orders.open.iter().map(|order| {
+        let span = When::Once(order.step);
+        (order.id, order.side, order.limit, order.units, span)
+    });
+    let mut standing = orders.standing.iter().map(|order| {
+        let span = When::Standing { until: order.until };
+        (order.id, order.side, order.limit, order.units, span)
+    });
     // A standing order stands in the book of the next step under its own name too.
     standing
-        .chain(once)
         .find(|(found, ..)| *found == name)
-        .map(|(_, Amount(limit), units)| (limit, units))
+        .or_else(|| once.find(|(found, ..)| *found == name))
+        .map(|(_, side, Amount(limit), units, span)| Before {
+            side,
+            limit,
+            units,
+            span,
+        })
         .ok_or_else(|| {
             WalletError::usage(format!(
                 "the account has no open order {name}: `commonwatt wallet orders` shows those it has"
@@ -276,7 +327,7 @@ pub(super) struct Orders {
 
 impl Orders {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let account = self.who.id()?.to_string();
+        let account = self.who.id(console.notes)?.to_string();
         let client = self.node.connect().await?;
         let answer: Value = client
             .ask("market_orders", rpc_params![account, self.past])
@@ -399,7 +450,7 @@ fn standing_table(orders: &[StandingOrder], coin: &CoinFormat, unit: Wh) -> Tabl
         ("up to", Align::Right),
         ("cap", Align::Left),
         ("limit", Align::Right),
-        ("until step", Align::Right),
+        ("last step", Align::Right),
     ]);
     for order in orders {
         let Amount(limit) = order.limit;
@@ -410,7 +461,7 @@ fn standing_table(orders: &[StandingOrder], coin: &CoinFormat, unit: Wh) -> Tabl
             show_units(order.units, unit),
             cap_word(order.cap).to_owned(),
             coin.show(limit),
-            until.unwrap_or_else(|| "cancelled".to_owned()),
+            until.unwrap_or_else(|| "no end".to_owned()),
         ]);
     }
     table
@@ -437,4 +488,24 @@ fn month_table(orders: &answers::Orders, coin: &CoinFormat, unit: Wh) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn a_standing_order_without_an_end_says_so() {
+        let orders: Vec<StandingOrder> = from_value(json!([
+            {"id": "standing-1", "side": "buy", "limit": "3", "units": 9, "cap": "need", "until": null},
+            {"id": "standing-2", "side": "sell", "limit": "3", "units": 9, "cap": "quantity", "until": 1200},
+        ]))
+        .unwrap();
+        let text = standing_table(&orders, &CoinFormat::default(), Wh(10)).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].ends_with("last step"), "{text}");
+        assert!(lines[1].ends_with("no end"), "{text}");
+        assert!(lines[2].ends_with("1 200"), "{text}");
+    }
 }

@@ -1,6 +1,6 @@
 //! From a call to what came of it: signed and submitted, or signed and printed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
 use commonwatt_clearing::Side;
@@ -28,6 +28,8 @@ use crate::{
 const MARGIN_MS: u64 = 500;
 /// The part of a step that this is at most.
 const MARGIN_PART: u64 = 8;
+/// How often a call is signed anew because its number was taken.
+const NONCE_RETRIES_MAX: u32 = 3;
 /// The trading unit of chains that say nothing else.
 const USUAL_UNIT: Wh = Wh(10);
 
@@ -117,8 +119,8 @@ pub(super) struct Market {
 
 impl SignArgs {
     /// Opens the account, and connects to the node unless it is signed offline.
-    pub(super) async fn begin(&self) -> Result<Session<'_>, WalletError> {
-        let signer = self.who.signer(self.password_file.as_ref())?;
+    pub(super) async fn begin(&self, notes: &mut dyn Write) -> Result<Session<'_>, WalletError> {
+        let signer = self.who.signer(self.password_file.as_ref(), notes)?;
         let mode = match self.offline.offline {
             true => Mode::Offline(self.begin_offline(&signer)?),
             false => {
@@ -274,9 +276,10 @@ impl Session<'_> {
             }
             Mode::Online(online) => {
                 let Online { client, progress } = *online;
-                let signed = sign(&client, call, self.args.era, &self.signer.pair).await?;
                 let patience = self.args.patience(&client);
-                let included = outcome::submit(&client, &signed, patience, &progress).await?;
+                let (validity, pair) = (self.args.era, &self.signer.pair);
+                let (signed, included) =
+                    send(&client, call, validity, pair, patience, &progress).await?;
                 let kept = describe_kept(&client, &signed.signer, &included).await;
                 let is_json = self.args.json;
                 print_included(&included, &signed, kept, &client, unit, is_json, console)
@@ -312,8 +315,33 @@ pub(super) fn reachable_step(
     }
 }
 
+/// Signs a call and brings it into a block.
+///
+/// The number of the account's next transaction may be taken by another one between question and answer, as when two
+/// commands run at once. The node took nothing then, so the call is signed anew with the number after.
+pub(super) async fn send(
+    client: &Client,
+    call: RuntimeCall,
+    validity: Validity,
+    pair: &KeyPair,
+    patience: Duration,
+    progress: &Progress,
+) -> Result<(Signed, Included), WalletError> {
+    let mut retries = NONCE_RETRIES_MAX;
+    loop {
+        let signed = sign(client, call.clone(), validity, pair).await?;
+        match outcome::submit(client, &signed, patience, progress).await {
+            Err(error) if error.is_nonce_taken() && retries > 0 => {
+                retries = retries.saturating_sub(1);
+            }
+            Err(error) => return Err(error.into()),
+            Ok(included) => return Ok((signed, included)),
+        }
+    }
+}
+
 /// Signs a call for the node's chain: with the account's next number, from the best block on.
-pub(super) async fn sign(
+async fn sign(
     client: &Client,
     call: RuntimeCall,
     validity: Validity,
@@ -334,6 +362,9 @@ fn print_signed(
     console: &mut Console<'_>,
 ) -> Result<(), WalletError> {
     let does = signing::describe(&signed.call, &offline.coin, unit);
+    if let Some(stake) = signing::describe_stake(&signed.call, &offline.coin) {
+        writeln!(console.notes, "{stake}")?;
+    }
     if is_json {
         return console.json(&json!({
             "extrinsic": signed.to_hex(),

@@ -1,10 +1,15 @@
 //! `transfer`, `submit` and `chain`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
 
 use clap::Args;
-use commonwatt_keystore::files;
-use commonwatt_primitives::{AccountId, Coin, Wh};
+use commonwatt_keystore::FileError;
+use commonwatt_primitives::{AccountId, Coin, Step, Wh};
 use commonwatt_runtime::VERSION;
 use jsonrpsee::rpc_params;
 use serde_json::{Value, json};
@@ -15,14 +20,17 @@ use super::{
     session::{SignArgs, ask_rules, describe_kept, print_included},
 };
 use crate::{
-    answers::{Amount, CoinRates, Member},
+    answers::{Amount, CoinRates, Member, Rate, Rules},
     client::Client,
     error::WalletError,
     outcome::{self, spendable},
     progress::{Progress, describe_moment, now_ms},
-    signing::{Signed, TransactionError, describe, transfer, transfer_in},
+    signing::{Signed, TRANSACTION_BYTES_MAX, TransactionError, describe, transfer, transfer_in},
     units::{CoinFormat, grouped, show_wh},
 };
+
+/// Longest text of a transaction: its digits, 0x, and room for white space around them.
+const TRANSACTION_TEXT_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX + 64;
 
 #[derive(Debug, Args)]
 pub(super) struct Transfer {
@@ -30,7 +38,7 @@ pub(super) struct Transfer {
     #[arg(value_name = "ADDRESS|NAME")]
     to: String,
     /// How many coins: like 7.25, or 500uCWC for millionths
-    #[arg(value_name = "COINS")]
+    #[arg(value_name = "COINS", allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     receiver: ReceiverArgs,
@@ -82,8 +90,8 @@ impl ReceiverArgs {
 
 impl Transfer {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let to = self.sign.who.resolve(&self.to)?;
-        let session = self.sign.begin().await?;
+        let to = self.sign.who.resolve(&self.to, console.notes)?;
+        let session = self.sign.begin(console.notes).await?;
         let amount = session.coin().parse(&self.amount)?;
         if amount == 0 {
             return Err(WalletError::usage(
@@ -145,13 +153,43 @@ impl Submit {
         if self.transaction.starts_with("0x") {
             return Ok(self.transaction.clone());
         }
-        let bytes = match self.transaction.as_str() {
-            "-" => files::read_stream(&mut *console.input)?,
-            path => files::read_input(Path::new(path))?.0,
-        };
-        let text = str::from_utf8(&bytes).map_err(|_| TransactionError::Hexadecimal)?;
-        Ok(text.to_owned())
+        match self.transaction.as_str() {
+            "-" => read_transaction(&mut *console.input, Path::new("the standard input")),
+            name => {
+                let path = Path::new(name);
+                let file = File::open(path).map_err(|source| match source.kind() {
+                    io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
+                    _ => cannot("open", path, source),
+                })?;
+                if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                    return Err(FileError::NotAFile(path.to_owned()).into());
+                }
+                read_transaction(file, path)
+            }
+        }
     }
+}
+
+fn cannot(action: &'static str, path: &Path, source: io::Error) -> FileError {
+    FileError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Reads the hexadecimal digits of a transaction, as long as one may be.
+fn read_transaction(stream: impl Read, path: &Path) -> Result<String, WalletError> {
+    let mut bytes = Vec::new();
+    let bound = u64::try_from(TRANSACTION_TEXT_BYTES_MAX).unwrap_or(u64::MAX);
+    stream
+        .take(bound.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|source| cannot("read", path, source))?;
+    if bytes.len() > TRANSACTION_TEXT_BYTES_MAX {
+        return Err(TransactionError::TooLong.into());
+    }
+    Ok(String::from_utf8(bytes).map_err(|_| TransactionError::Hexadecimal)?)
 }
 
 #[derive(Debug, Args)]
@@ -167,7 +205,7 @@ pub(super) struct ChainInfo {
 
 impl ChainInfo {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let id = self.who.id_if_any()?;
+        let id = self.who.id_if_any(console.notes)?;
         let client = self.node.connect().await?;
         let rules = ask_rules(&client).await?;
         let (best, hash) = client.best().await?;
@@ -176,6 +214,8 @@ impl ChainInfo {
             Some(id) => Some(client.nonce(id).await?),
         };
         let facts = client.facts();
+        let tariff = rules.tariff_at(rules.next_step);
+        let last_step = last_step(&rules);
         if self.json {
             return console.json(&json!({
                 "chain": facts.name,
@@ -189,6 +229,17 @@ impl ChainInfo {
                 "decimals": facts.coin.decimals(),
                 "nextStep": rules.next_step,
                 "stepsAhead": rules.steps_ahead,
+                "lastStep": last_step,
+                "timing": facts.timing,
+                "tariff": tariff.map(|tariff| json!({
+                    "fromStep": tariff.from_step,
+                    "buy": tariff.buy.0.to_string(),
+                    "feedIn": tariff.feed_in.0.to_string(),
+                })),
+                "coinRates": rules.coin_rates.map(|CoinRates { buy, sell }| json!({
+                    "buy": rate_json(buy),
+                    "sell": rate_json(sell),
+                })),
                 "account": id.map(|id| id.to_string()),
                 "nonce": nonce,
             }));
@@ -216,13 +267,10 @@ impl ChainInfo {
             ),
             (
                 "orders",
-                format!(
-                    "from step {} on, {} steps ahead at most",
-                    rules.next_step, rules.steps_ahead
-                ),
+                format!("steps {} to {last_step}", rules.next_step),
             ),
         ];
-        if let Some(tariff) = rules.tariff_at(rules.next_step) {
+        if let Some(tariff) = tariff {
             let (Amount(buy), Amount(feed_in)) = (tariff.buy, tariff.feed_in);
             let energy = show_wh(u128::from(rules.unit.0));
             let (buy, feed_in) = (grouped(buy), grouped(feed_in));
@@ -241,6 +289,16 @@ impl ChainInfo {
         }
         Ok(())
     }
+}
+
+/// Returns the last step that an order in the next block can be for: that many are open, the next one among them.
+fn last_step(rules: &Rules) -> Step {
+    let more = rules.steps_ahead.saturating_sub(1);
+    rules.next_step.checked_add(more).unwrap_or(Step(u32::MAX))
+}
+
+fn rate_json(rate: Rate) -> Value {
+    json!({"money": rate.money.0.to_string(), "coins": rate.coins.0.to_string()})
 }
 
 /// Says what the treasury changes coins and money at.

@@ -215,7 +215,7 @@ pub(super) async fn next<T: serde::de::DeserializeOwned>(
 
 impl Watch {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<(), WalletError> {
-        let id = self.who.id_if_any()?;
+        let id = self.who.id_if_any(console.notes)?;
         let client = self.node.connect().await?;
         let unit = ask_rules(&client).await?.unit;
         let account = id.map(|id| id.to_string());
