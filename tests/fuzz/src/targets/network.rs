@@ -630,12 +630,20 @@ fn verify_encoding<T: DecodeAll + Encode>(bytes: &[u8]) {
 
 /// Fills a compact block with what does not belong there: it stays open.
 fn fill(compact: CompactBlock) {
+    const STRANGE: &[u8] = b"something else";
     let count = compact.count();
+    // A fuzzer that watches comparisons finds its short id.
+    if compact
+        .short_ids
+        .contains(&compact.key().short_id_of_bytes(STRANGE))
+    {
+        return;
+    }
     let mut assembly = Reassembly::new(compact, |_| None).expect("it was decoded");
     let missing = assembly.missing();
     assert!(missing.is_sorted_by(|earlier, later| earlier < later));
     for position in 0..=u32::try_from(count).expect("few extrinsics") {
-        let supplied = assembly.supply(position, b"something else".to_vec());
+        let supplied = assembly.supply(position, STRANGE.to_vec());
         assert!(supplied.is_err(), "what a block does not name was taken");
     }
     assert!(!assembly.distrust_pool(), "nothing came from the pool");
