@@ -89,8 +89,7 @@ impl State {
     fn of(check: &HealthCheck, now_ms: u64, peers: i64, is_authority: bool) -> Self {
         let genesis_ms = check.timing().genesis_ms;
         let behind = check.steps_behind(now_ms);
-        if check.is_clock_behind(now_ms) {
-            let ahead = check.steps_ahead(now_ms);
+        if let Some(ahead) = check.clock_behind(now_ms) {
             Self::ClockBehind { ahead }
         } else if now_ms < genesis_ms {
             let begins_in_s = genesis_ms.saturating_sub(now_ms).div_ceil(1_000);

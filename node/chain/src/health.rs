@@ -106,9 +106,9 @@ impl HealthCheck {
         Step(self.chain.best().0).since(self.settled(now_ms))
     }
 
-    /// Returns whether the clock is behind the chain by more than clocks differ.
-    pub fn is_clock_behind(&self, now_ms: u64) -> bool {
-        self.steps_ahead(now_ms) >= STEPS_AHEAD_MIN
+    /// Returns by how many steps the clock is behind the chain, if that is more than clocks differ.
+    pub fn clock_behind(&self, now_ms: u64) -> Option<u32> {
+        Some(self.steps_ahead(now_ms)).filter(|ahead| *ahead >= STEPS_AHEAD_MIN)
     }
 
     /// Returns what Substrate's `system_health` says, as JSON. A node without a network is never without the
@@ -129,8 +129,7 @@ impl HealthCheck {
             });
         }
         let (best, _) = self.chain.best();
-        if self.is_clock_behind(now_ms) {
-            let ahead = self.steps_ahead(now_ms);
+        if let Some(ahead) = self.clock_behind(now_ms) {
             return Err(Unready::ClockBehind { best, ahead });
         }
         let behind = self.steps_behind(now_ms);

@@ -18,7 +18,7 @@ use crate::{
     answers::{Amount, BlockNumber, Member, OrderName, Orders, SignedBlock, TransactionStatus},
     client::{Client, ClientError, INVALID_TRANSACTION, harmless},
     progress::Progress,
-    signing::{Signed, describe_hold, describe_terms},
+    signing::{Signed, cost_of, describe_hold, describe_terms},
     units::CoinFormat,
 };
 
@@ -271,7 +271,7 @@ fn escrow_of(call: &RuntimeCall) -> Option<Coin> {
         RuntimeCall::DoubleAuction(Call::replace { limit, units, .. }) => (*limit, *units),
         _ => return None,
     };
-    limit.checked_mul(u128::from(units))
+    Some(cost_of(limit, units))
 }
 
 /// Submits a transaction, and waits until a block holds it and is final; returns what it did.

@@ -215,17 +215,14 @@ pub fn describe_terms(terms: &OrderTerms, coin: &CoinFormat) -> String {
     format!("{what}{cap} {when}")
 }
 
-/// Returns what an order puts on hold: nothing when it sells.
-pub fn hold_of(terms: &OrderTerms) -> Coin {
-    match terms.side {
-        Side::Buy => terms.limit.saturating_mul(u128::from(terms.units)),
-        Side::Sell => 0,
-    }
+/// Returns the most that a purchase can cost, which is what it puts on hold.
+pub fn cost_of(limit: Price, units: u32) -> Coin {
+    limit.saturating_mul(Coin::from(units))
 }
 
 /// Says what an order puts on hold, behind what it is.
 pub fn describe_hold(terms: &OrderTerms, coin: &CoinFormat) -> String {
-    let held = coin.show(hold_of(terms));
+    let held = coin.show(cost_of(terms.limit, terms.units));
     match (terms.side, terms.when) {
         (Side::Sell, _) => String::new(),
         (Side::Buy, When::Once(_)) => format!("; {held} are put on hold for it"),
@@ -244,7 +241,7 @@ pub fn describe_stake(call: &RuntimeCall, coin: &CoinFormat) -> Option<String> {
                 When::Once(_) => "",
                 When::Standing { .. } => " in every step",
             };
-            ("It", hold_of(terms), when)
+            ("It", cost_of(terms.limit, terms.units), when)
         }
         RuntimeCall::DoubleAuction(Call::replace { id, limit, units }) => {
             let when = if id.is_standing() {
@@ -252,8 +249,7 @@ pub fn describe_stake(call: &RuntimeCall, coin: &CoinFormat) -> Option<String> {
             } else {
                 ""
             };
-            let total = limit.saturating_mul(u128::from(*units));
-            ("If the order buys, it", total, when)
+            ("If the order buys, it", cost_of(*limit, *units), when)
         }
         _ => return None,
     };

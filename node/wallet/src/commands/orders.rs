@@ -56,17 +56,9 @@ impl Offer {
             ));
         }
         if let Some(rules) = &market.rules {
-            let (first, last) = match when {
-                When::Once(step) => (step, Some(step)),
-                When::Standing { until } => (rules.next_step, until),
-            };
-            let limit = Limit {
-                side,
-                price: limit,
-                first,
-                last,
-            };
-            self.tariff.verify(limit, rules, coin)?;
+            let price = limit;
+            self.tariff
+                .verify(Limit { side, price, when }, rules, coin)?;
         }
         Ok(OrderTerms {
             side,
@@ -243,15 +235,10 @@ impl Replace {
             (limit, units, rules) => {
                 let before = find_order(&session, id).await?;
                 if let (Some(price), Some(rules)) = (limit, rules) {
-                    let (first, last) = match before.span {
-                        When::Once(step) => (step, Some(step)),
-                        When::Standing { until } => (rules.next_step, until),
-                    };
                     let limit = Limit {
                         side: before.side,
                         price,
-                        first,
-                        last,
+                        when: before.when,
                     };
                     self.tariff.verify(limit, rules, session.coin())?;
                 }
@@ -269,7 +256,7 @@ struct Before {
     side: Side,
     limit: Price,
     units: u32,
-    span: When,
+    when: When,
 }
 
 /// Returns what the signer's open order says.
@@ -285,22 +272,22 @@ async fn find_order(session: &Session<'_>, id: OrderId) -> Result<Before, Wallet
     let orders: answers::Orders = client.ask("market_orders", asked).await?;
     let name = OrderName(id);
     let mut once = orders.open.iter().map(|order| {
-        let span = When::Once(order.step);
-        (order.id, order.side, order.limit, order.units, span)
+        let when = When::Once(order.step);
+        (order.id, order.side, order.limit, order.units, when)
     });
     let mut standing = orders.standing.iter().map(|order| {
-        let span = When::Standing { until: order.until };
-        (order.id, order.side, order.limit, order.units, span)
+        let when = When::Standing { until: order.until };
+        (order.id, order.side, order.limit, order.units, when)
     });
     // A standing order stands in the book of the next step under its own name too.
     standing
         .find(|(found, ..)| *found == name)
         .or_else(|| once.find(|(found, ..)| *found == name))
-        .map(|(_, side, Amount(limit), units, span)| Before {
+        .map(|(_, side, Amount(limit), units, when)| Before {
             side,
             limit,
             units,
-            span,
+            when,
         })
         .ok_or_else(|| {
             WalletError::usage(format!(

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use commonwatt_clearing::Side;
-use commonwatt_primitives::{Price, Step};
+use commonwatt_primitives::Price;
+use pallet_double_auction::When;
 
 use super::auto::rates_of;
 use crate::{
@@ -20,14 +21,12 @@ pub(super) struct TariffArgs {
     beyond_tariff: bool,
 }
 
-/// A limit, and from which step to which one it is for.
+/// A limit, and the steps it is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub side: Side,
     pub price: Price,
-    pub first: Step,
-    /// The last step; `None` when there is no end.
-    pub last: Option<Step>,
+    pub when: When,
 }
 
 impl TariffArgs {
@@ -44,7 +43,11 @@ impl TariffArgs {
         if self.beyond_tariff {
             return Ok(());
         }
-        for tariff in rules.tariffs_within(limit.first, limit.last) {
+        let (first, last) = match limit.when {
+            When::Once(step) => (step, Some(step)),
+            When::Standing { until } => (rules.next_step, until),
+        };
+        for tariff in rules.tariffs_within(first, last) {
             let (Amount(buy), Amount(feed_in)) = (tariff.buy, tariff.feed_in);
             let prices = Prices::in_coins(buy, feed_in, rates_of(rules.coin_rates), None)
                 .ok_or_else(|| {
@@ -87,6 +90,7 @@ impl TariffArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use commonwatt_primitives::Step;
     use serde_json::{Value, from_value, json};
 
     fn rules(rates: Value) -> Rules {
@@ -108,13 +112,13 @@ mod tests {
         last: Option<u32>,
         rates: Value,
     ) -> Result<(), String> {
-        let (first, last) = (Step(first), last.map(Step));
-        let limit = Limit {
-            side,
-            price,
-            first,
-            last,
+        let when = match last == Some(first) {
+            true => When::Once(Step(first)),
+            false => When::Standing {
+                until: last.map(Step),
+            },
         };
+        let limit = Limit { side, price, when };
         let args = |beyond_tariff| TariffArgs { beyond_tariff };
         let (rules, coin) = (rules(rates), CoinFormat::default());
         args(true).verify(limit, &rules, &coin).unwrap();
